@@ -1,0 +1,31 @@
+# Everything from a fresh clone needs only Python 3.11 (to 3.13) and make.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: setup train test lint clean
+
+setup: $(INSTALLED)
+
+# torch first, and by the exact version that constraints.txt pins: see the note there.
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch numpy
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# make train ARGS="model=p4unet data=kvasir"
+train: $(INSTALLED)
+	$(BIN)/python train.py $(ARGS)
+
+# make test ARGS="-m 'not slow'"
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) outputs/cache

@@ -1,0 +1,118 @@
+"""The command line's manners: what a user can mend is told in one line, without a traceback."""
+
+import errno
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from polyp.errors import UserError
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+# Faults of the machine, not of the program, and the file's name says which.
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+
+
+def command_line(config_path: str, config_name: str) -> Callable:
+    """Decorates a function of a config as `hydra.main` does, and ends its errors in one line.
+
+    The line goes to standard error and the exit status is 1. HYDRA_FULL_ERROR=1 shows the whole
+    traceback instead, and a mistake of the program's own always does.
+
+    Args:
+        config_path: folder of the configs, relative to the decorated function's file.
+        config_name: the config in it.
+    """
+
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        asked = os.environ.get(FULL_ERROR, "0")
+
+        @functools.wraps(function)
+        def task(config: DictConfig) -> Any:
+            try:
+                with _environment(asked):  # for processes that the function starts
+                    return function(config)
+            except Exception as error:
+                # In a sweep Hydra must see the error, to go on with the other jobs.
+                if asked != "0" or HydraConfig.get().mode is not RunMode.RUN:
+                    raise
+                _end(error)
+
+        # Absolute, for it to be found from any folder, and when the file is imported.
+        configs = (Path(inspect.getfile(function)).parent / config_path).resolve()
+        main = hydra.main(version_base="1.3", config_path=str(configs), config_name=config_name)(
+            task
+        )
+
+        @functools.wraps(function)
+        def command() -> None:
+            try:
+                with _environment("1"):  # or Hydra prints its own account of an error, and exits
+                    main()
+            except Exception as error:
+                if asked != "0":
+                    raise
+                _end(error)
+
+        return command
+
+    return decorate
+
+
+@contextmanager
+def _environment(full_error: str) -> Iterator[None]:
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = full_error
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = before
+
+
+def _end(error: Exception) -> NoReturn:
+    message = user_message(error)
+    if message is None:
+        raise error
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def user_message(error: BaseException) -> str | None:
+    """One line for a mistake that a user can mend; None for a mistake of the program's own."""
+    chain = []
+    cause: BaseException | None = error
+    while cause is not None:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for cause in chain:
+        if isinstance(cause, UserError):
+            return _one_line(str(cause))
+        if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
+            return _one_line(f"{cause.filename or 'writing a file'}: {cause.strerror}")
+    for cause in chain:
+        if isinstance(cause, HydraException | OmegaConfBaseException):
+            return _one_line(str(cause))
+    return None
+
+
+def _one_line(text: str) -> str:
+    lines = (line.strip() for line in text.splitlines())
+    # These two tell of Hydra's insides, not of what to do.
+    return "; ".join(
+        line for line in lines if line and not line.startswith(("object_type=", "Set the environ"))
+    )

@@ -1,0 +1,193 @@
+"""The data of a run: samples as tensors, batches, and the three parts of the split."""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils import data
+
+from polyp.data.datasets import Dataset
+from polyp.data.geometry import RESIZES
+from polyp.data.prepared import Prepared, prepare
+from polyp.data.splits import Split, make_split, read_split
+from polyp.errors import UserError
+from polyp.files import atomic_path
+
+
+class DataModule(LightningDataModule):
+    """Batches of one dataset, divided into training, validation and test set.
+
+    A batch is a dict of `image` float [B, 3, S, S] in [0, 1], `mask` bool [B, 1, S, S], `valid`
+    bool [B, 1, S, S] (False where the image was padded to a square) and `id`, a list of names.
+    There is no further normalisation: the batch normalisation after the first convolution does
+    it, and black stays 0, the value of the padding and of the corners of turned images.
+
+    Args:
+        dataset: what to read.
+        image_size: side S of the square images, in pixels.
+        batch_size: images a batch.
+        split: "random" or "sequence", see `make_split`.
+        split_seed: seed of the split; apart from `seed`, so that runs of different seeds are
+            tested on the same images.
+        split_file: a `split.json` to use instead.
+        resize: "pad", "crop" or "stretch", see `to_square`.
+        augmentation: albumentations transforms, applied to training images in this order.
+        seed: of shuffling and augmentation.
+        num_workers: processes that prepare batches; 0 prepares them in the main process.
+        cache: folder for decoded datasets; None keeps them in memory.
+        root: not used here; it is the key `data.root`, from which the datasets' configs take
+            their own argument of this name.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        image_size: int,
+        batch_size: int,
+        split: str = "random",
+        split_seed: int = 0,
+        split_file: str | None = None,
+        resize: str = "pad",
+        augmentation: Sequence = (),
+        seed: int = 0,
+        num_workers: int = 0,
+        cache: str | None = None,
+        root: str | None = None,
+    ):
+        super().__init__()
+        _check_counts(image_size=image_size, batch_size=batch_size)
+        _check_counts(minimum=0, split_seed=split_seed, num_workers=num_workers)
+        if resize not in RESIZES:
+            raise UserError(f"data.resize={resize}: must be one of {', '.join(RESIZES)}")
+        self.dataset, self.image_size, self.batch_size = dataset, image_size, batch_size
+        self.split_by, self.split_seed, self.split_file = split, split_seed, split_file
+        self.resize, self.augmentation = resize, list(augmentation)
+        self.seed, self.num_workers, self.cache = seed, num_workers, cache
+        self.prepared: Prepared | None = None
+        self.ids: Split = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads and checks the dataset and divides it; a second call does nothing."""
+        if self.prepared is not None:
+            return
+        self.prepared = prepare(self.dataset, self.image_size, self.resize, self.cache)
+        samples = self.prepared.samples
+        if self.split_file is None:
+            self.ids = make_split(samples, self.split_by, self.split_seed)
+        else:
+            self.ids = read_split(self.split_file, samples)
+
+    def write_split(self, path: Path) -> None:
+        """Writes the ids of the three parts as `split.json`."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(self.ids, indent=1) + "\n", encoding="utf-8")
+
+    def part(self, name: str, augmentation: Sequence = ()) -> "PolypDataset":
+        """The samples of "train", "val" or "test"."""
+        row_of = {sample.id: row for row, sample in enumerate(self.prepared.samples)}
+        return PolypDataset(self.prepared, [row_of[id] for id in self.ids[name]], augmentation)
+
+    def train_dataloader(self) -> data.DataLoader:
+        part = self.part("train", self.augmentation)
+        rank, processes = 0, 1
+        if self.trainer is not None:
+            rank, processes = self.trainer.global_rank, self.trainer.world_size
+        return self._loader(part, ShuffledEpochs(len(part), self.seed, rank, processes))
+
+    def val_dataloader(self) -> data.DataLoader:
+        return self._loader(self.part("val"))
+
+    def test_dataloader(self) -> data.DataLoader:
+        return self._loader(self.part("test"))
+
+    def _loader(self, part: "PolypDataset", sampler: data.Sampler | None = None) -> data.DataLoader:
+        return data.DataLoader(
+            part,
+            self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class PolypDataset(data.Dataset):
+    """Rows of a prepared dataset as tensors.
+
+    An item is asked for by its index, or by (index, seed), where the seed is that of its
+    augmentation: the item is a function of the two, in whichever process it is made.
+    """
+
+    def __init__(self, prepared: Prepared, rows: list[int], augmentation: Sequence = ()):
+        self.prepared, self.rows = prepared, rows
+        self.augment = None
+        if augmentation:
+            import albumentations  # takes a second to import, and most runs do without
+
+            self.augment = albumentations.Compose(list(augmentation))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor | str]:
+        index, seed = item if isinstance(item, tuple) else (item, None)
+        row = self.rows[index]
+        image, mask = self.prepared.images[row], self.prepared.masks[row]
+        top, bottom, left, right = self.prepared.insides[row]
+        valid = np.zeros_like(mask)
+        valid[top:bottom, left:right] = True
+        if self.augment is not None and seed is not None:
+            # One generator for all transforms: with one each, from one seed, the choices of two
+            # transforms would always agree.
+            self.augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
+            channels = np.stack([mask, valid], axis=2).astype(np.uint8)
+            turned = self.augment(image=np.ascontiguousarray(image), mask=channels)
+            image, mask, valid = turned["image"], turned["mask"][..., 0], turned["mask"][..., 1]
+        return {
+            "image": torch.tensor(image).permute(2, 0, 1).float().div_(255),
+            "mask": torch.tensor(mask, dtype=torch.bool)[None],
+            "valid": torch.tensor(valid, dtype=torch.bool)[None],
+            "id": self.prepared.samples[row].id,
+        }
+
+
+class ShuffledEpochs(data.Sampler):
+    """The (index, augmentation seed) pairs of an epoch, a function of the seed and the epoch.
+
+    No state is carried from epoch to epoch, so a resumed run sees what an uninterrupted one sees.
+
+    Args:
+        length: images an epoch.
+        seed: of the order and of the augmentation.
+        rank, processes: which of how many processes that train together this one is. They share
+            an epoch out; if it doesn't divide, the first images of it are taken twice.
+    """
+
+    def __init__(self, length: int, seed: int, rank: int = 0, processes: int = 1):
+        self.length, self.seed, self.epoch = length, seed, 0
+        self.rank, self.processes = rank, processes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.length // self.processes)  # rounded up
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(self.length)
+        seeds = rng.integers(2**31, size=self.length)
+        mine = np.resize(order, len(self) * self.processes)[self.rank :: self.processes]
+        return iter([(int(index), int(seeds[index])) for index in mine])
+
+
+def _check_counts(minimum: int = 1, **values: object) -> None:
+    for key, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise UserError(f"data.{key}={value}: must be a whole number of at least {minimum}")

@@ -1,0 +1,124 @@
+"""Decoding and resizing a whole dataset once, so that no epoch does it again."""
+
+import hashlib
+import json
+import logging
+import shutil
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from polyp.data.datasets import Dataset
+from polyp.data.geometry import to_square
+from polyp.data.sample import Sample
+from polyp.errors import UserError
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # of what `prepare` makes out of a file: count up when it changes, caches then renew
+SHOWN_FAULTS = 5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset as arrays, at one size; row i of each belongs to samples[i].
+
+    Attributes:
+        samples: sorted by id.
+        images: uint8 [n, size, size, 3].
+        masks: bool [n, size, size].
+        insides: int [n, 4], the (top, bottom, left, right) that is image and not padding.
+    """
+
+    samples: list[Sample]
+    images: np.ndarray
+    masks: np.ndarray
+    insides: np.ndarray
+
+
+def prepare(dataset: Dataset, size: int, resize: str, cache: str | Path | None) -> Prepared:
+    """Reads a dataset at size×size pixels, checking every file of it.
+
+    Args:
+        dataset: where to read.
+        size, resize: as in `polyp.data.geometry.to_square`.
+        cache: a folder that keeps the arrays for the next run; None keeps them in memory alone.
+            What is kept is found again by the names, sizes and times of the files it was made
+            of, so a changed dataset is read anew.
+
+    Raises:
+        UserError: all faults of the dataset at once: missing partners, unreadable files, images
+            and masks of different size, ids that occur twice.
+    """
+    samples = dataset.samples()
+    if cache is None:
+        return Prepared(samples, **_read_all(dataset, samples, size, resize))
+    key = json.dumps([VERSION, dataset.name, dataset.fingerprint(), size, resize])
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    entry = Path(cache) / f"{dataset.name}-{size}-{resize}-{digest}"
+    if dataset.faults() or not entry.is_dir():
+        _keep(entry, _read_all(dataset, samples, size, resize))
+    # Mapped, not loaded: workers and parallel runs share one copy in memory.
+    names = ("images", "masks", "insides")
+    return Prepared(samples, **{n: np.load(entry / f"{n}.npy", mmap_mode="r") for n in names})
+
+
+def _read_all(
+    dataset: Dataset, samples: list[Sample], size: int, resize: str
+) -> dict[str, np.ndarray]:
+    """The arrays of `Prepared`; or a UserError that lists the dataset's faults."""
+    count = len(samples)
+    arrays = {
+        "images": np.zeros((count, size, size, 3), np.uint8),
+        "masks": np.zeros((count, size, size), bool),
+        "insides": np.zeros((count, 4), np.int64),
+    }
+
+    def read(row: int) -> str | None:
+        try:
+            image, mask = dataset.read(samples[row])
+        except UserError as error:
+            return str(error)
+        for array, value in zip(arrays.values(), to_square(image, mask, size, resize), strict=True):
+            array[row] = value
+        return None
+
+    with ThreadPoolExecutor() as pool:  # the decoders release the interpreter lock
+        bar = tqdm(pool.map(read, range(count)), f"Reading {dataset.name}", count, disable=None)
+        faults = dataset.faults() + [fault for fault in bar if fault]
+    if faults:
+        raise _faulty(dataset, faults)
+    return arrays
+
+
+def _keep(entry: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a cache entry, under a temporary name first: no run ever meets half of one."""
+    temporary = entry.with_name(f".{entry.name}-{uuid.uuid4().hex}")
+    temporary.mkdir(parents=True)
+    try:
+        for name, array in arrays.items():
+            np.save(temporary / f"{name}.npy", array)
+        try:
+            temporary.rename(entry)
+        except OSError:
+            if not entry.is_dir():  # else another run was faster and has made the same entry
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _faulty(dataset: Dataset, faults: list[str]) -> UserError:
+    if len(faults) == 1:
+        return UserError(f"{dataset.name}: {faults[0]}")
+    if len(faults) <= SHOWN_FAULTS:
+        return UserError(f"{dataset.name} has {len(faults)} faults: {'; '.join(faults)}")
+    for fault in faults:
+        log.error("%s", fault)
+    return UserError(
+        f"{dataset.name} has {len(faults)} faults, all listed above: "
+        f"{'; '.join(faults[:SHOWN_FAULTS])}; …"
+    )

@@ -1,0 +1,200 @@
+"""The figures of a run. Each function takes results and returns a matplotlib Figure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+from polyp.evaluation.equivariance import Sweep
+
+# Colours that colour-blind people can tell apart (Okabe and Ito, 2008).
+SKY, BLUE, VERMILLION, YELLOW = "#56B4E9", "#0072B2", "#D55E00", "#F0E442"
+
+STYLE = {
+    "font.size": 14,
+    "axes.titlesize": 16,
+    "axes.labelsize": 14,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.12,
+    "figure.constrained_layout.h_pad": 0.1,
+    "savefig.dpi": 150,
+}
+
+
+@dataclass(frozen=True)
+class Turned:
+    """One image rotated, all arrays [S,S] but for the image.
+
+    image: float [S,S,3] in [0,1]. rotated: the rotated mask, R f(x). found: the mask of the rotated
+    image, f(R x). region: where the two are compared. dice: their Dice there.
+    """
+
+    angle: float
+    image: np.ndarray
+    rotated: np.ndarray
+    found: np.ndarray
+    region: np.ndarray
+    dice: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """One test image with its masks: image float [S,S,3] in [0,1], all others bool [S,S]."""
+
+    label: str
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    valid: np.ndarray
+    dice: float
+    turned: list[Turned]
+
+
+def equivariance_figure(sweep: Sweep, title: str) -> Figure:
+    """Consistency against the rotation angle: a box an angle, their means, and the ceiling."""
+    order = np.argsort(sweep.angles)
+    angles = np.array(sweep.angles)[order]
+    dice, ceiling = sweep.dice[:, order], sweep.ceiling[:, order]
+    span = max(np.ptp(angles), 10.0)
+    # Boxes side by side, but no hairlines where two angles are close, and no slabs where few are.
+    width = np.clip(0.6 * np.diff(angles, append=np.inf).min(), 0.006 * span, 0.03 * span)
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12, 6))
+        axes = figure.add_subplot()
+        axes.boxplot(
+            dice,
+            positions=angles,
+            widths=width,
+            manage_ticks=False,
+            patch_artist=True,
+            boxprops={"facecolor": "#CFE6F5", "edgecolor": SKY},
+            medianprops={"color": BLUE, "linewidth": 1.5},
+            whiskerprops={"color": SKY},
+            capprops={"color": SKY},
+            flierprops={
+                "marker": ".",
+                "markersize": 6,
+                "markerfacecolor": "#9A9A9A",
+                "markeredgecolor": "none",
+                "alpha": 0.6,
+            },
+        )
+        axes.plot(angles, ceiling.mean(axis=0), color="black", linestyle="--", linewidth=1.8)
+        axes.plot(
+            angles,
+            dice.mean(axis=0),
+            color=VERMILLION,
+            linewidth=2.2,
+            marker="o",
+            markersize=5 if len(angles) <= 40 else 3,
+        )
+        axes.set_title(title, loc="left")
+        axes.set_xlabel("rotation angle (degrees)")
+        axes.set_ylabel("Dice(rotated mask, mask of rotated image)")
+        axes.set_xlim(angles[0] - width, angles[-1] + width)
+        # Always from 0 to 1, so that the figures of two runs can be laid side by side.
+        axes.set_ylim(-0.02, 1.02)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=13, steps=[1, 1.5, 3, 4.5, 10]))
+        axes.yaxis.set_major_locator(MultipleLocator(0.2))
+        axes.tick_params(labelsize=STYLE["font.size"])
+        axes.grid(axis="y", color="#E4E4E4")
+        axes.set_axisbelow(True)
+        images = len(sweep.ids)
+        # Below the axes, where it cannot cover a box.
+        figure.legend(
+            handles=[
+                Line2D([], [], color=VERMILLION, linewidth=2.2, marker="o", label="mean"),
+                Line2D(
+                    [],
+                    [],
+                    color="black",
+                    linestyle="--",
+                    linewidth=1.8,
+                    label="ceiling (perfectly equivariant)",
+                ),
+                Patch(
+                    facecolor="#CFE6F5",
+                    edgecolor=SKY,
+                    label=f"quartiles of {images} test image{'s' if images > 1 else ''}",
+                ),
+            ],
+            loc="outside lower center",
+            ncols=3,
+        )
+    return figure
+
+
+def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
+    """A row an example: image, truth and prediction, then each rotation with its two masks."""
+    rows, columns = len(examples), 3 + 2 * len(examples[0].turned)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(0.8 + 2.5 * columns, 1.7 + 2.75 * rows))
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for row, example in zip(grid, examples, strict=True):
+            panels = [
+                ("image", example.image, ""),
+                ("truth", np.repeat(example.truth[..., None].astype(float), 3, axis=-1), ""),
+                (
+                    "prediction",
+                    overlay(example.image, example.prediction, example.truth, example.valid),
+                    f"Dice {example.dice:.3f}",
+                ),
+            ]
+            for turned in example.turned:
+                masks = overlay(turned.image, turned.found, turned.rotated, turned.region)
+                panels += [
+                    (f"rotated by {turned.angle:g}°", turned.image, ""),
+                    (f"masks at {turned.angle:g}°", masks, f"Dice {turned.dice:.3f}"),
+                ]
+            for axes, (name, picture, caption) in zip(row, panels, strict=True):
+                axes.imshow(picture)
+                axes.set_xticks([])
+                axes.set_yticks([])
+                axes.spines[:].set_visible(False)
+                axes.set_xlabel(caption)
+                if axes in grid[0]:
+                    axes.set_title(name)
+            row[0].set_ylabel(example.label)
+        figure.suptitle(title)
+        figure.legend(
+            handles=[
+                Patch(color=SKY, label="in both masks"),
+                Patch(
+                    color=YELLOW, label="only in the prediction, or the mask of the rotated image"
+                ),
+                Patch(color=VERMILLION, label="only in the truth, or the rotated mask"),
+            ],
+            loc="outside lower center",
+            ncols=3,
+        )
+    return figure
+
+
+def overlay(
+    image: np.ndarray, found: np.ndarray, reference: np.ndarray, region: np.ndarray
+) -> np.ndarray:
+    """The image in grey with two masks in colour, and darker where they are not compared.
+
+    image: float [H,W,3] in [0,1]; found, reference, region: bool [H,W]. Returns float [H,W,3]: blue
+    in both masks, yellow only in found, vermillion only in the reference.
+    """
+    grey = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1)
+    picture = np.where(region[..., None], 0.75, 0.3) * grey
+    for mask, colour in [
+        (found & reference, SKY),
+        (found & ~reference, YELLOW),
+        (reference & ~found, VERMILLION),
+    ]:
+        mask = mask & region
+        picture[mask] = 0.15 * picture[mask] + 0.85 * np.array(to_rgb(colour))
+    return picture

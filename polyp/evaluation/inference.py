@@ -1,0 +1,38 @@
+"""Running a model over batches, whatever it is built from."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluate without gradients; afterwards every module is in the mode it was found in."""
+    modes = [(module, module.training) for module in model.modules()]
+    # A layer may keep what it computes on .eval(), e.g. its expanded filter. Under inference_mode
+    # that would be a tensor that no later training can use, so the mode is changed outside of it.
+    with torch.no_grad():
+        model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        with torch.no_grad():
+            for module, training in modes:  # parents come first, so their children have the say
+                module.train(training)
+
+
+def to_device(batch: dict, device: torch.device | str) -> dict:
+    """The batch with its tensors on `device`; without a "valid" mask every pixel is valid."""
+    batch = {"valid": torch.ones_like(batch["mask"]), **batch}
+    return {
+        key: value.to(device) if isinstance(value, Tensor) else value
+        for key, value in batch.items()
+    }
+
+
+def predict(model: nn.Module, image: Tensor) -> Tensor:
+    """The masks, bool [B,1,H,W], that the model finds in images [B,3,H,W]."""
+    return model(image) > 0

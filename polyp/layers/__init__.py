@@ -1,0 +1,17 @@
+"""Layer families: what makes a network equivariant, and under which group."""
+
+from polyp.layers.family import LayerFamily
+from polyp.layers.group_conv import operator_entries
+from polyp.layers.p4 import P4Layers
+from polyp.layers.plain import PlainLayers
+from polyp.layers.se2 import SE2Layers
+from polyp.layers.steerable import SteerableLayers
+
+__all__ = [
+    "LayerFamily",
+    "P4Layers",
+    "PlainLayers",
+    "SE2Layers",
+    "SteerableLayers",
+    "operator_entries",
+]

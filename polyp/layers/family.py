@@ -1,0 +1,101 @@
+"""What a layer family offers: all that a network needs to know about its symmetry group."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from polyp.errors import UserError
+
+
+class LayerFamily(ABC):
+    """The layers of one group of rotations (and perhaps reflections), for a network to be built of.
+
+    Feature fields travel as plain tensors [B, C·|G|, H, W], field-major: the |G| orientations of
+    one field are neighbours. A skip connection is therefore `torch.cat`, and the layout is the
+    one of the regular representation in e2cnn.
+
+    Args:
+        kernel_size: side of the square kernels, in pixels; odd.
+
+    Raises:
+        UserError: `kernel_size` is not a positive odd number.
+    """
+
+    order: int  # |G|: the channels of one feature field
+
+    def __init__(self, kernel_size: int = 3):
+        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+            raise UserError(
+                f"model.layers.kernel_size={kernel_size}: must be a positive odd number, as the "
+                "kernel turns about its middle pixel"
+            )
+        self.kernel_size = kernel_size
+
+    @abstractmethod
+    def lift(self, in_channels: int, fields: int) -> nn.Module:
+        """Lifting convolution: image [B, in_channels, H, W] → fields [B, fields·|G|, H, W]."""
+
+    @abstractmethod
+    def conv(self, in_fields: int, fields: int) -> nn.Module:
+        """Group convolution: [B, in_fields·|G|, H, W] → [B, fields·|G|, H, W]."""
+
+    def norm(self, fields: int) -> nn.Module:
+        """Normalisation of feature fields."""
+        return FieldBatchNorm(fields)
+
+    def activation(self, fields: int) -> nn.Module:
+        """Nonlinearity on feature fields; pointwise for regular representations."""
+        return nn.ReLU(inplace=True)
+
+    def pool(self, fields: int) -> nn.Module:
+        """Halves H and W. 2×2 windows with stride 2 tile an even grid in all its rotations."""
+        return nn.MaxPool2d(2)
+
+    def upsample(self, fields: int) -> nn.Module:
+        """Doubles H and W, without parameters."""
+        return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+
+    def project(self, fields: int) -> nn.Module:
+        """Rotation-invariant maps: [B, fields·|G|, H, W] → [B, fields, H, W]."""
+        return RotationMaxPool(self.order)
+
+    def size_multiple(self, depth: int) -> int:
+        """H and W must be multiples of this for a network that pools `depth` times.
+
+        At other sizes the last row and column fall out of the pooling, on one side only, and the
+        network is no longer equivariant (not by rounding: its outputs differ in the first digit).
+        """
+        return 2**depth
+
+
+class FieldBatchNorm(nn.Module):
+    """Batch normalisation of feature fields [B, C·|G|, H, W].
+
+    Statistics and affine parameters are one pair a field, shared by its orientations: with one
+    pair a channel, the orientations would be scaled differently and equivariance lost.
+    """
+
+    def __init__(self, fields: int):
+        super().__init__()
+        # A part and not a base class, for nn.SyncBatchNorm to take its place on several GPUs.
+        self.batch_norm = nn.BatchNorm2d(fields)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, _, width = x.shape
+        by_field = x.reshape(batch, self.batch_norm.num_features, -1, width)
+        return self.batch_norm(by_field).view(x.shape)
+
+
+class RotationMaxPool(nn.Module):
+    """Maximum over the orientations of each field: [B, C·|G|, H, W] → [B, C, H, W]."""
+
+    def __init__(self, order: int):
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.amax(x.unflatten(1, (-1, self.order)), dim=2)
+
+    def extra_repr(self) -> str:
+        return f"order={self.order}"

@@ -1,0 +1,155 @@
+"""Group convolution for any finite group of rotations and reflections of the plane.
+
+A group is the tensor of its elements as matrices [|G|, 2, 2], which act on pixel offsets (row,
+column) from the middle of a kernel. Turning a kernel of k×k weights is a linear map, the
+operator [|G|, k², k²], made once; which orientation of the kernel meets which orientation of the
+input is the group's product table [|G|, |G|]. Every convolution turns its weights by the two.
+
+T. S. Cohen and M. Welling, Group Equivariant Convolutional Networks, ICML 2016;
+E. J. Bekkers et al., Roto-Translation Covariant Convolutional Networks for Medical Image
+Analysis, MICCAI 2018.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from polyp.layers.expanded_conv import ExpandedConv
+from polyp.layers.family import LayerFamily
+
+# What a weight contributes at the given offsets from its pixel: [..., 2] → [...].
+Basis = Callable[[Tensor], Tensor]
+
+
+def rotation_matrices(count: int) -> Tensor:
+    """The rotations by multiples of 360°/count, in the sense of `torch.rot90`: [count, 2, 2]."""
+    angles = 2 * math.pi / count * torch.arange(count, dtype=torch.float64)
+    # Rounded, or the cosine of 90° is 6e-17, and turning by 90° no longer exact to the last bit.
+    cos, sin = angles.cos().round(decimals=12), angles.sin().round(decimals=12)
+    return torch.stack([cos, -sin, sin, cos], dim=1).view(count, 2, 2)
+
+
+def bilinear(offsets: Tensor) -> Tensor:
+    """Bilinear interpolation between pixels: a hat over each of them, 1 at its own pixel."""
+    return (1 - offsets.abs()).clamp(min=0).prod(dim=-1)
+
+
+def kernel_operator(group: Tensor, kernel_size: int, basis: Basis, disc: bool) -> Tensor:
+    """The linear maps that turn kernels of k×k weights: [|G|, k², k²], float64.
+
+    Weights w carry a continuous kernel ψ(v) = Σ_j w_j basis(v − j). Map g samples the turned one,
+    ψ(g⁻¹v), at every pixel v. With `disc`, only pixels j and v within k/2 of the middle take part:
+    turned by other than 90°, the corners of a square kernel would leave the square, and nothing
+    could take their place.
+
+    One factor for the whole operator makes it keep the norm of random weights, averaged over the
+    group, so the usual initialisation and learning rate fit any basis. (For the bilinear basis
+    and rotations by 90° it is 1.)
+    """
+    steps = torch.arange(kernel_size, dtype=torch.float64) - kernel_size // 2
+    pixels = torch.cartesian_prod(steps, steps)
+    sources = pixels @ group  # rows (g⁻¹v)ᵀ = vᵀg, as the matrices are orthogonal
+    inside = pixels.norm(dim=1) <= (kernel_size / 2 if disc else kernel_size)
+    operator = basis(sources[:, :, None] - pixels) * inside[:, None] * inside
+    return operator / operator[:, inside].square().sum(dim=2).mean().sqrt()
+
+
+def product_table(group: Tensor) -> Tensor:
+    """The place of g⁻¹h in the group, for each g and h: [|G|, |G|], int64."""
+    # Of all elements f, the one nearest to gᵀh has the largest inner product with it.
+    return torch.einsum("gba,hbc,fac->ghf", group, group, group).argmax(dim=2)
+
+
+class GroupLayers(LayerFamily):
+    """The layers of a finite group of rotations and reflections.
+
+    Args:
+        kernel_size: side of the square kernels, in pixels; odd.
+        group: the elements as matrices on offsets (row, column), [|G|, 2, 2].
+        basis: what carries the weights of a kernel to positions between the pixels.
+        disc: whether kernels are 0, and their weights without effect, farther than kernel_size/2
+            from the middle.
+
+    Raises:
+        UserError: `kernel_size` is not a positive odd number.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int,
+        group: Tensor,
+        basis: Basis = bilinear,
+        disc: bool = False,
+    ):
+        super().__init__(kernel_size)
+        self.order = len(group)
+        self.operator = kernel_operator(group, kernel_size, basis, disc)
+        self.table = product_table(group)
+
+    def lift(self, in_channels: int, fields: int) -> nn.Module:
+        # The input has one orientation, so each g meets the only one there is.
+        return GroupConv(in_channels, fields, self.operator, torch.zeros(self.order, 1).long())
+
+    def conv(self, in_fields: int, fields: int) -> nn.Module:
+        return GroupConv(in_fields, fields, self.operator, self.table)
+
+
+class GroupConv(ExpandedConv):
+    """Lifting or group convolution, [B, C·in_order, H, W] → [B, C'·|G|, H, W], without bias.
+
+    The weight ψ has the shape [C', C, in_order, k, k], with in_order 1 (lifting) or |G|. Output
+    orientation g is (Cohen & Welling 2016, eq. 10 and 11; Bekkers et al. 2018, eq. 4 and 6)
+
+        y[c', g](u) = Σ_c Σ_h Σ_v x[c, h](u + v) · ψ[c', c, g⁻¹h](g⁻¹v)
+
+    an ordinary convolution with the weights turned by every element.
+
+    Args:
+        in_fields: C.
+        fields: C'.
+        operator: turns kernels, [|G|, k², k²].
+        table: the place of g⁻¹h among the input's orientations, [|G|, in_order].
+    """
+
+    operator: Tensor
+    table: Tensor
+
+    def __init__(self, in_fields: int, fields: int, operator: Tensor, table: Tensor):
+        super().__init__()
+        kernel_size = math.isqrt(operator.shape[1])
+        self.weight = nn.Parameter(
+            torch.empty(fields, in_fields, table.shape[1], kernel_size, kernel_size)
+        )
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        # Not in checkpoints: both follow from the config.
+        self.register_buffer("operator", operator.to(self.weight.dtype), persistent=False)
+        self.register_buffer("table", table, persistent=False)
+
+    def expand(self) -> Tensor:
+        _, in_fields, in_order, *size = self.weight.shape
+        weight = self.weight.flatten(3)
+        # The fastest of several ways: two passes over the kernel, the products and the stack.
+        turned = [
+            weight.index_select(2, orientations) @ turn.T
+            for orientations, turn in zip(self.table, self.operator, strict=True)
+        ]
+        # From [C', |G|, C, in_order, k²].
+        return torch.stack(turned, dim=1).view(-1, in_fields * in_order, *size)
+
+    def extra_repr(self) -> str:
+        fields, in_fields, in_order, kernel_size, _ = self.weight.shape
+        return (
+            f"{in_fields}, {fields}, kernel_size={kernel_size}, in_order={in_order}, "
+            f"order={len(self.operator)}"
+        )
+
+
+def operator_entries(model: nn.Module) -> int:
+    """The entries |G|·k²·k² of the operators of all group convolutions in a model, added up.
+
+    They are fixed, not trained, and not in `model.parameters()`. Some publications count them as
+    parameters: 12·25·25 = 7,500 for each of the 19 convolutions of the SE(2,12) U-Net.
+    """
+    return sum(m.operator.numel() for m in model.modules() if isinstance(m, GroupConv))

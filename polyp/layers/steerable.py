@@ -1,0 +1,237 @@
+"""Steerable convolutions: kernels from the space of all that are equivariant, by e2cnn.
+
+M. Weiler and G. Cesa, General E(2)-Equivariant Steerable CNNs, NeurIPS 2019.
+
+e2cnn finds a basis of that space, once a family; nothing else of it is used. A kernel is a learned
+sum of the basis filters, and all the rest is ordinary PyTorch on plain tensors.
+"""
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from numbers import Real
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from polyp.errors import UserError
+from polyp.layers.expanded_conv import ExpandedConv
+from polyp.layers.family import LayerFamily
+from polyp.layers.irreps import FieldNorm, Gate, IrrepBatchNorm
+
+
+class SteerableLayers(LayerFamily):
+    """Steerable convolutions under N discrete rotations (C_N) or under all rotations (SO(2)).
+
+    Under C_N, a field is the regular representation: one channel for each of the N rotations, as
+    in the other families (`order` is N). All layers but the convolutions are theirs.
+
+    Under SO(2), a field is the sum of the irreducible representations of the frequencies 0 to
+    `max_frequency`: one channel that does not change under rotation, and two for each further
+    frequency k, which turn by k·θ (`order`, the channels of one field, is 2·max_frequency + 1).
+    Such a field has neither orientations to take a maximum of nor channels to apply ReLU to; the
+    norm, nonlinearity, pooling and projection that take their place are in `irreps.py`.
+
+    Args:
+        kernel_size: side of the square kernels, in pixels; odd.
+        rotations: N, or "continuous" for SO(2).
+        max_frequency: of the fields under SO(2); without effect under C_N. The default is the
+            highest frequency in kernels of 3×3 and 5×5 pixels, so the highest that the lifting
+            convolution gives.
+        rings: radii in pixels, in increasing order, around which the basis filters lie. By default
+            0, 1, … up to the border of the kernel.
+        frequencies_cutoff: the basis filters on a ring have at most this angular frequency per
+            pixel of its radius. By default e2cnn's choice: 2r or 2r − 1, but 2 on the outermost
+            ring, which the kernel's border cuts.
+
+    Raises:
+        UserError: an argument is none of these.
+
+    Warns:
+        UserWarning: N is not a multiple of 4.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int = 5,
+        rotations: int | str = 12,
+        max_frequency: int = 2,
+        rings: Sequence[float] | None = None,
+        frequencies_cutoff: float | None = None,
+    ):
+        super().__init__(kernel_size)
+        self.continuous = rotations == "continuous"
+        if not self.continuous and (not isinstance(rotations, int) or rotations < 1):
+            raise UserError(
+                f"model.layers.rotations={rotations}: must be a positive whole number or "
+                '"continuous"'
+            )
+        if not isinstance(max_frequency, int) or max_frequency < 1:
+            raise UserError(
+                f"model.layers.max_frequency={max_frequency}: must be a positive whole number"
+            )
+        if rings is not None:
+            _check_rings(rings, kernel_size)
+        if frequencies_cutoff is not None and not _is_non_negative(frequencies_cutoff):
+            raise UserError(
+                f"model.layers.frequencies_cutoff={frequencies_cutoff}: must be a number from 0 up"
+            )
+        if not self.continuous and rotations % 4:
+            warnings.warn(
+                f"model.layers.rotations={rotations}: rotations by 90° are not exact, as this is "
+                "not a multiple of 4",
+                stacklevel=2,
+            )
+        self.max_frequency = max_frequency
+        self.order = 2 * max_frequency + 1 if self.continuous else rotations
+        self.lift_basis, self.conv_basis = _solve(
+            kernel_size,
+            rotations=None if self.continuous else rotations,
+            max_frequency=max_frequency,
+            rings=None if rings is None else [float(r) for r in rings],
+            frequencies_cutoff=None if frequencies_cutoff is None else float(frequencies_cutoff),
+        )
+
+    def lift(self, in_channels: int, fields: int) -> nn.Module:
+        return SteerableConv(in_channels, fields, self.lift_basis)
+
+    def conv(self, in_fields: int, fields: int) -> nn.Module:
+        return SteerableConv(in_fields, fields, self.conv_basis)
+
+    def norm(self, fields: int) -> nn.Module:
+        if self.continuous:
+            return IrrepBatchNorm(fields, self.max_frequency)
+        return super().norm(fields)
+
+    def activation(self, fields: int) -> nn.Module:
+        return Gate(self.order) if self.continuous else super().activation(fields)
+
+    def pool(self, fields: int) -> nn.Module:
+        # A maximum of each channel would depend on the frame that vectors are written in.
+        return nn.AvgPool2d(2) if self.continuous else super().pool(fields)
+
+    def project(self, fields: int) -> nn.Module:
+        return FieldNorm(self.order) if self.continuous else super().project(fields)
+
+
+class SteerableBasis(NamedTuple):
+    """A basis of the equivariant kernels from one field to one field.
+
+    Attributes:
+        filters: [basis, order, in_order, k, k].
+        std: [basis], the standard deviation of He initialisation for a single input field.
+    """
+
+    filters: Tensor
+    std: Tensor
+
+
+class SteerableConv(ExpandedConv):
+    """Convolution with sums of basis filters: [B, C·in_order, H, W] → [B, C'·order, H, W].
+
+    The weight has the shape [C', C, basis]; flattened, it is that of e2cnn's `R2Conv`.
+
+    Args:
+        in_fields: C.
+        fields: C'.
+        basis: of the kernels from one field to one field.
+    """
+
+    filters: Tensor
+
+    def __init__(self, in_fields: int, fields: int, basis: SteerableBasis):
+        super().__init__()
+        # Not in checkpoints: it follows from the config.
+        self.register_buffer("filters", basis.filters, persistent=False)
+        self.weight = nn.Parameter(
+            torch.randn(fields, in_fields, len(basis.std)) * basis.std / math.sqrt(in_fields)
+        )
+
+    def expand(self) -> Tensor:
+        # Two passes over the kernel: a matrix product, and a copy that puts g next to o, h to i.
+        kernel = torch.einsum("oib,bghyx->ogihyx", self.weight, self.filters)
+        return kernel.flatten(2, 3).flatten(0, 1)
+
+    def extra_repr(self) -> str:
+        fields, in_fields, basis = self.weight.shape
+        _, order, in_order, kernel_size, _ = self.filters.shape
+        return (
+            f"{in_fields}, {fields}, kernel_size={kernel_size}, in_order={in_order}, "
+            f"order={order}, basis={basis}"
+        )
+
+
+def _is_non_negative(number) -> bool:
+    return isinstance(number, Real) and 0 <= number < math.inf
+
+
+def _check_rings(rings: Sequence[float], kernel_size: int) -> None:
+    corner = math.sqrt(2) * (kernel_size // 2)
+    if (
+        not isinstance(rings, Sequence)
+        or len(rings) == 0
+        or not all(_is_non_negative(r) and r <= corner for r in rings)
+        or any(r >= following for r, following in pairwise(rings))
+    ):
+        raise UserError(
+            f"model.layers.rings={rings}: must be a list of increasing radii from 0 to "
+            f"{corner:.2f}, the corner of a kernel of {kernel_size}×{kernel_size} pixels"
+        )
+
+
+def _solve(
+    kernel_size: int,
+    rotations: int | None,
+    max_frequency: int,
+    rings: list[float] | None,
+    frequencies_cutoff: float | None,
+) -> tuple[SteerableBasis, SteerableBasis]:
+    """The bases for the lifting convolution and for the one from field to field."""
+    # Here, as this import takes a second and only this family needs it.
+    from e2cnn import group, gspaces
+    from e2cnn.nn.modules.r2_conv.r2convolution import compute_basis_params
+
+    if rotations is None:
+        space = gspaces.Rot2dOnR2(-1, maximum_frequency=max_frequency)
+        frequencies = [space.irrep(k) for k in range(max_frequency + 1)]
+        field = group.directsum(frequencies, name="field")
+    else:
+        space = gspaces.Rot2dOnR2(rotations) if rotations > 1 else gspaces.TrivialOnR2()
+        field = space.regular_repr
+
+    # Pixel offsets [2, k·k], and e2cnn's defaults for what is None.
+    pixels, keep, rings, widths, frequency = compute_basis_params(
+        kernel_size, frequencies_cutoff, rings
+    )
+
+    def basis(source: group.Representation) -> SteerableBasis:
+        solution = space.build_kernel_basis(
+            source, field, sigma=widths, rings=rings, maximum_frequency=frequency
+        )
+        elements = list(solution)
+        filters = torch.from_numpy(solution.sample(pixels)).movedim(2, 0)
+        # As e2cnn does: norm 1 in each channel of the output irrep that the filter leads to, and
+        # no filters that are 0 at all pixels (sin 4θ in a kernel of 3×3).
+        channels = torch.tensor([element["shape"][0] for element in elements])
+        norm = (filters.square().sum(dim=(1, 2, 3)) / channels).sqrt()
+        kept = [i for i, element in enumerate(elements) if keep(element) and norm[i] > 1e-6]
+        filters = filters[kept] / norm[kept, None, None, None]
+        filters = filters.unflatten(3, (kernel_size, kernel_size)).float().contiguous()
+        return SteerableBasis(filters, _he_std([elements[i] for i in kept]))
+
+    return basis(space.trivial_repr), basis(field)
+
+
+def _he_std(elements: list[dict]) -> Tensor:
+    """e2cnn's generalised He initialisation, for one input field.
+
+    Each irreducible representation of the output gets equal shares of its variance from those of
+    the input, each of them in equal shares from its basis filters.
+    """
+    pairs = [(e["in_irrep"], e["out_irrep_idx"]) for e in elements]
+    filters = Counter(pairs)
+    sources = Counter(out for _, out in filters)
+    return torch.tensor([(sources[out] * filters[source, out]) ** -0.5 for source, out in pairs])

@@ -1,0 +1,22 @@
+"""Training: one step, its loss and schedule, and what is written along the way."""
+
+from polyp.training.checkpoints import Checkpoints
+from polyp.training.losses import BCEDiceLoss
+from polyp.training.module import Segmentation
+from polyp.training.monitors import EquivarianceMonitor, ValidationImages
+from polyp.training.progress import RunProgress
+from polyp.training.schedules import constant, cosine, one_cycle
+from polyp.training.trainer import make_trainer
+
+__all__ = [
+    "BCEDiceLoss",
+    "Checkpoints",
+    "EquivarianceMonitor",
+    "RunProgress",
+    "Segmentation",
+    "ValidationImages",
+    "constant",
+    "cosine",
+    "make_trainer",
+    "one_cycle",
+]

@@ -1,0 +1,72 @@
+"""What one step of training and one of validation do."""
+
+from collections.abc import Callable
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
+
+from polyp.errors import UserError
+from polyp.evaluation import dice
+
+Batch = dict[str, Tensor]
+
+
+class Segmentation(LightningModule):
+    """Trains a model on batches of `polyp.data.DataModule`.
+
+    Args:
+        model: image [B, 3, H, W] → logits [B, 1, H, W].
+        loss: (logits, mask) → scalar.
+        optimizer: parameters → optimiser.
+        schedule: (optimiser, steps of the whole run) → schedule, advanced after every step.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        schedule: Callable[[Optimizer, int], LRScheduler],
+    ):
+        super().__init__()
+        self.model, self.loss = model, loss
+        self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.val_dice = MeanMetric()
+        self.val_loss = MeanMetric()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model(image)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        loss = self.loss(self.model(batch["image"]), batch["mask"])
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the training loss became {loss.item()} in epoch {self.current_epoch + 1}; the "
+                "checkpoints of the epochs before are kept: try a smaller optimizer.lr, "
+                "trainer.gradient_clip_val=1, or trainer.precision=32-true"
+            )
+        images = len(batch["image"])
+        self.log("train/loss", loss, on_epoch=True, sync_dist=True, batch_size=images)
+        self.log("train/learning_rate", self.lr_schedulers().get_last_lr()[0], batch_size=1)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        logits = self.model(batch["image"])
+        images = len(logits)
+        self.val_loss.update(self.loss(logits, batch["mask"]), weight=images)
+        self.val_dice.update(dice(logits > 0, batch["mask"], batch["valid"]))
+        self.log("val/loss", self.val_loss, batch_size=images)
+        self.log("val/dice", self.val_dice, batch_size=images)
+
+    def configure_optimizers(self) -> dict:
+        steps = int(self.trainer.estimated_stepping_batches)
+        try:
+            optimizer = self.make_optimizer(self.model.parameters())
+            schedule = self.make_schedule(optimizer, steps)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"optimizer or schedule: {error}") from error
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,64 @@
+"""What TensorBoard shows of the validation set while a run goes on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from polyp.evaluation import evaluation_mode, overlay, predict, rotation_sweep
+
+
+class ValidationImages(Callback):
+    """Shows validation images with the masks found and true, after each epoch.
+
+    Args:
+        images: how many, from the start of the validation set.
+    """
+
+    def __init__(self, images: int = 4):
+        self.images = images
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        part = trainer.datamodule.part("val")
+        items = [part[i] for i in range(min(self.images, len(part)))]
+        image = torch.stack([item["image"] for item in items])
+        with evaluation_mode(module.model):
+            found = predict(module.model, image.to(module.device)).cpu()
+        pictures = [
+            overlay(
+                item["image"].permute(1, 2, 0).numpy(),
+                mask[0].numpy(),
+                item["mask"][0].numpy(),
+                item["valid"][0].numpy(),
+            )
+            for item, mask in zip(items, found, strict=True)
+        ]
+        trainer.logger.experiment.add_images(
+            "val/masks", np.stack(pictures), trainer.global_step, dataformats="NHWC"
+        )
+
+
+class EquivarianceMonitor(Callback):
+    """Measures equivariance on the validation set every n epochs, to see it drift.
+
+    Args:
+        every_n_epochs: how often.
+        angles: in degrees, counter-clockwise.
+    """
+
+    def __init__(self, every_n_epochs: int, angles: Sequence[float]):
+        self.every_n_epochs, self.angles = every_n_epochs, list(angles)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if (trainer.current_epoch + 1) % self.every_n_epochs or not trainer.is_global_zero:
+            return
+        batches = trainer.datamodule.val_dataloader()
+        curve = rotation_sweep(module.model, batches, self.angles, module.device).curve()
+        for angle, dice in zip(curve["angles"], curve["dice"], strict=True):
+            trainer.logger.experiment.add_scalar(
+                f"val/equivariance_{angle:g}", dice, trainer.global_step
+            )

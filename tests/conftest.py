@@ -1,0 +1,106 @@
+"""What tests share: small datasets on disk, the real ones where there are, and the command line."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import train
+from polyp.data.synthetic import scene
+
+KVASIR_TWINS = ("cju76lsehyia10987u54vn8rb", "cju772304yw5t0818vbw8kkjf")
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of the real datasets; the test is skipped where there is none."""
+    root = Path(os.environ.get("POLYP_DATA", ""))
+    if not (root / "CVC-ClinicDB").is_dir() or not (root / "Kvasir-SEG").is_dir():
+        pytest.skip("POLYP_DATA names no folder with CVC-ClinicDB and Kvasir-SEG")
+    return root
+
+
+def write_pairs(
+    images: Path, masks: Path, ids: list[str], suffix: str = ".png", shape=(36, 48)
+) -> None:
+    """Writes pairs of generated scenes, cut to `shape` (height, width)."""
+    images.mkdir(parents=True, exist_ok=True)
+    masks.mkdir(parents=True, exist_ok=True)
+    for index, id in enumerate(ids):
+        image, mask = scene(0, index, max(shape))
+        image, mask = image[: shape[0], : shape[1]], mask[: shape[0], : shape[1]]
+        Image.fromarray(image).save(images / f"{id}{suffix}")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(masks / f"{id}{suffix}")
+
+
+@pytest.fixture
+def folder_dataset(tmp_path: Path) -> Path:
+    """Twelve pairs in `images` and `masks`."""
+    root = tmp_path / "dataset"
+    write_pairs(root / "images", root / "masks", [f"polyp{i}" for i in range(12)])
+    return root
+
+
+@pytest.fixture
+def kvasir_dataset(tmp_path: Path) -> Path:
+    """Twelve pairs in Kvasir-SEG's layout, two of them known near copies."""
+    root = tmp_path / "Kvasir-SEG"
+    ids = [*KVASIR_TWINS, *(f"cju{i:02d}" for i in range(10))]
+    write_pairs(root / "images", root / "masks", ids, ".jpg")
+    return root
+
+
+@pytest.fixture
+def cvc_dataset(tmp_path: Path) -> Path:
+    """Every 25th frame in CVC-ClinicDB's layout."""
+    root = tmp_path / "CVC-ClinicDB"
+    write_pairs(root / "Original", root / "Ground Truth", [str(i) for i in range(1, 613, 25)])
+    return root
+
+
+# The smallest network and shortest run that go through everything.
+TINY = [
+    "model.widths=[4,4]",
+    "data.image_size=32",
+    "data.batch_size=4",
+    "trainer=cpu",
+    "trainer.max_epochs=2",
+    "evaluation.angles=[0,45,90]",
+]
+TINY_SYNTHETIC = [*TINY, "data.dataset.images=20"]
+
+
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+    """Runs train.py's main in this process, as the shell would; gives the run's folder."""
+
+    def run(*arguments: str, folder: str = "run") -> Path:
+        place = tmp_path / folder
+        arguments = (*arguments, f"hydra.run.dir={place}")
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        train.main()
+        return place
+
+    return run
+
+
+@pytest.fixture
+def refused(command_line, capfd: pytest.CaptureFixture) -> Callable[..., str]:
+    """Runs train.py, which must end with status 1 and one line on standard error: that line."""
+
+    def run(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as exit:
+            command_line(*arguments)
+        assert exit.value.code == 1
+        lines = capfd.readouterr().err.splitlines()
+        lines = [line for line in lines if line.strip()]
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    return run

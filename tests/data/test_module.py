@@ -1,0 +1,158 @@
+"""Batches: what is in them, in which order, and what augmentation does to them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from polyp.data import DataModule, PairedFolders, Synthetic
+from polyp.data.module import ShuffledEpochs
+from polyp.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "augmentation"
+
+
+def module(**options) -> DataModule:
+    data = DataModule(
+        **{"dataset": Synthetic(20, 32), "image_size": 32, "batch_size": 4, **options}
+    )
+    data.setup()
+    return data
+
+
+def augmentation(name: str) -> list:
+    return list(instantiate(OmegaConf.load(CONFIGS / f"{name}.yaml")).transforms)
+
+
+def test_a_batch(folder_dataset):
+    data = module(dataset=PairedFolders(folder_dataset))
+    batch = next(iter(data.val_dataloader()))
+    assert batch["image"].shape == (2, 3, 32, 32)
+    assert batch["image"].dtype == torch.float32
+    assert 0.3 < batch["image"].max() <= 1
+    for key in ("mask", "valid"):
+        assert batch[key].shape == (2, 1, 32, 32)
+        assert batch[key].dtype == torch.bool
+    assert batch["valid"][:, :, 4:28].all()  # 36×48 padded to a square
+    assert not batch["valid"][:, :, :4].any()
+    assert not batch["valid"][:, :, 28:].any()
+    assert batch["id"] == data.ids["val"][:2]
+    prepared = data.prepared
+    row = [sample.id for sample in prepared.samples].index(batch["id"][0])
+    expected = torch.tensor(prepared.images[row]).permute(2, 0, 1) / 255
+    torch.testing.assert_close(batch["image"][0], expected)
+
+
+def test_loaders_cover_their_part_once():
+    data = module()
+    loaders = zip(
+        ("train", "val", "test"),
+        (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()),
+        strict=True,
+    )
+    for part, loader in loaders:
+        ids = [id for batch in loader for id in batch["id"]]
+        assert sorted(ids) == data.ids[part]
+        if part != "train":
+            assert ids == data.ids[part]
+
+
+def test_epochs_are_a_function_of_seed_and_epoch():
+    def epoch(seed: int, number: int) -> list[tuple[int, int]]:
+        sampler = ShuffledEpochs(50, seed)
+        sampler.set_epoch(number)
+        return list(sampler)
+
+    assert epoch(0, 3) == epoch(0, 3)
+    assert epoch(0, 3) != epoch(0, 4)
+    assert epoch(0, 3) != epoch(1, 3)
+    assert sorted(index for index, _ in epoch(0, 3)) == list(range(50))
+
+
+@pytest.mark.parametrize("length", [50, 49])
+def test_processes_share_an_epoch_out(length):
+    shares = [list(ShuffledEpochs(length, 0, rank, processes=2)) for rank in (0, 1)]
+    assert len(shares[0]) == len(shares[1]) == 25
+    assert set(shares[0]) | set(shares[1]) == set(ShuffledEpochs(length, 0))
+    assert len(set(shares[0]) & set(shares[1])) == 50 - length
+
+
+def test_seed_changes_the_order_and_not_the_split():
+    one, other = module(seed=1), module(seed=2)
+    assert one.ids == other.ids
+    first = [next(iter(data.train_dataloader()))["id"] for data in (one, other)]
+    assert first[0] != first[1]
+
+
+def test_split_seed_and_split_file(tmp_path):
+    data = module(split_seed=5)
+    assert data.ids != module().ids
+    data.write_split(tmp_path / "split.json")
+    assert json.loads((tmp_path / "split.json").read_text()) == data.ids
+    assert module(split_file=str(tmp_path / "split.json")).ids == data.ids
+
+
+@pytest.mark.parametrize("name", ["rot90", "rotate", "flip", "full"])
+def test_augmentation_is_for_training_alone_and_repeatable(name):
+    plain, augmented = module(), module(augmentation=augmentation(name))
+    for part in ("val_dataloader", "test_dataloader"):
+        batches = (next(iter(getattr(data, part)()))["image"] for data in (plain, augmented))
+        assert torch.equal(*batches)
+    batches = [next(iter(data.train_dataloader())) for data in (plain, augmented, augmented)]
+    assert batches[0]["id"] == batches[1]["id"]
+    assert not torch.equal(batches[0]["image"], batches[1]["image"])
+    assert torch.equal(batches[1]["image"], batches[2]["image"])
+
+
+@pytest.mark.parametrize("name", ["rot90", "flip"])
+def test_mask_and_valid_turn_with_the_image(folder_dataset, name):
+    """Each augmented sample is one of the eight turned and mirrored originals, all three alike."""
+    data = module(dataset=PairedFolders(folder_dataset), augmentation=augmentation(name))
+    plain, augmented = data.part("train"), data.part("train", data.augmentation)
+    seen = set()
+    for seed in range(40):
+        sample, turned = plain[seed % len(plain)], augmented[seed % len(plain), seed]
+        for k in range(8):
+
+            def turn(x, k=k):
+                return torch.rot90(x.flip(2) if k >= 4 else x, k % 4, (1, 2))
+
+            if torch.equal(turn(sample["image"]), turned["image"]):
+                assert torch.equal(turn(sample["mask"]), turned["mask"])
+                assert torch.equal(turn(sample["valid"]), turned["valid"])
+                seen.add(k)
+                break
+        else:
+            pytest.fail("neither turned nor mirrored")
+    # 0, 90, 180, 270°; or none, both mirrors (180°) and each of the two.
+    assert seen == {"rot90": {0, 1, 2, 3}, "flip": {0, 2, 4, 6}}[name]
+
+
+def test_rotation_by_any_angle_keeps_the_polyp(folder_dataset):
+    data = module(dataset=PairedFolders(folder_dataset), augmentation=augmentation("rotate"))
+    plain, turned = data.part("train"), data.part("train", data.augmentation)
+    ratios = []
+    for i in range(len(plain)):
+        item = turned[i, i]
+        assert not (item["mask"] & ~item["valid"]).any()
+        # Where the frame ends, the image is black.
+        assert item["image"][:, ~item["valid"][0]].mean() < 0.05
+        ratios.append(item["valid"].sum() / plain[i]["valid"].sum())
+    assert 0.85 < np.mean(ratios) <= 1.02
+
+
+def test_wrong_options():
+    for option in (
+        {"batch_size": 0},
+        {"image_size": "big"},
+        {"image_size": True},
+        {"num_workers": -1},
+        {"resize": "x"},
+    ):
+        (key,) = option
+        with pytest.raises(UserError, match=rf"data\.{key}="):
+            module(**option)

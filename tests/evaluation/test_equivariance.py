@@ -1,0 +1,183 @@
+"""The rotation sweep of models whose equivariance is known."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from polyp.errors import UserError
+from polyp.evaluation import Sweep, rotation_sweep
+from tests.evaluation.helpers import Pointwise, Shifted, blobs
+
+ANGLES = [0, 30, 45, 90, 180, 222.5, 270]
+
+
+@pytest.fixture(scope="module")
+def batches():
+    return [blobs(4, seed=1), blobs(3, seed=2)]
+
+
+def test_an_equivariant_model_reaches_the_ceiling(batches):
+    sweep = rotation_sweep(Pointwise(), batches, ANGLES, "cpu")
+    assert sweep.dice.shape == sweep.dice_truth.shape == sweep.ceiling.shape == (7, len(ANGLES))
+    quarter = np.array(sweep.angles) % 90 == 0
+    for values in (sweep.dice, sweep.dice_truth, sweep.ceiling):
+        assert (values[:, quarter] == 1).all()
+        assert (values[:, ~quarter] > 0.95).all()
+    assert sweep.summary()["mean"] == pytest.approx(sweep.summary()["ceiling"], abs=0.01)
+
+
+def test_a_model_that_is_not_equivariant_scores_lower(batches):
+    sweep = rotation_sweep(Shifted(), batches, ANGLES, "cpu")
+    curve = sweep.curve()
+    assert curve["dice"][0] == 1
+    assert max(curve["dice"][1:]) < 0.9
+    assert max(curve["dice_truth"]) < 0.9
+    assert min(curve["ceiling"]) > 0.95
+
+
+def test_values_of_one_image_at_90_degrees_by_hand():
+    batch = blobs(1)
+    noise = torch.rand(2, 1, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    batch["image"][:, :1], batch["mask"] = noise[0], noise[1] > 0.5  # so that every pixel matters
+    sweep = rotation_sweep(Shifted(), [batch], [90], "cpu")
+
+    size, middle = 48, 23.5
+    red = batch["image"][0, 0].numpy()
+    truth, valid = batch["mask"][0, 0].numpy(), batch["valid"][0, 0].numpy()
+
+    def turn(picture):  # a quarter turn counter-clockwise: right goes up, up goes left
+        return np.array([[picture[i][size - 1 - j] for i in range(size)] for j in range(size)])
+
+    def model(picture):
+        return np.array([[row[(j - 6) % size] > 0.5 for j in range(size)] for row in picture])
+
+    rotated, found, turned_truth = turn(model(red)), model(turn(red)), turn(truth)
+    region = turn(valid)
+    for i in range(size):
+        for j in range(size):
+            region[i][j] &= (i - middle) ** 2 + (j - middle) ** 2 <= (size / 2) ** 2
+
+    def dice(a, b):
+        return 2 * (a & b & region).sum() / ((a & region).sum() + (b & region).sum())
+
+    assert sweep.dice[0, 0] == dice(rotated, found) < 0.9
+    assert sweep.dice_truth[0, 0] == dice(found, turned_truth)
+
+
+@pytest.mark.parametrize(("angles", "passes"), [(ANGLES, 7), ([90, 45], 3), ([360, 0, 90], 2)])
+def test_forward_passes(batches, angles, passes):
+    model = Pointwise()
+    rotation_sweep(model, batches, angles, "cpu")
+    assert model.images == 7 * passes
+
+
+def test_padding_never_counts():
+    class MarksPadding(Pointwise):
+        """Calls the upper padding polyp, however the image is turned."""
+
+        def forward(self, image):
+            logits = super().forward(image)
+            logits[:, :, :6] = 1
+            return logits
+
+    batch = blobs(3)
+    sweep = rotation_sweep(MarksPadding(), [batch], [180], "cpu")
+    assert (sweep.dice == 1).all()
+    assert (sweep.dice_truth == 1).all()
+    del batch["valid"]
+    sweep = rotation_sweep(MarksPadding(), [batch], [180], "cpu")
+    assert (sweep.dice < 1).all()
+
+
+def test_empty_masks_agree():
+    batch = {
+        "image": torch.zeros(1, 3, 16, 16),
+        "mask": torch.zeros(1, 1, 16, 16).bool(),
+        "id": ["a"],
+    }
+    sweep = rotation_sweep(Pointwise(), [batch], [0, 30], "cpu")
+    assert (sweep.dice == 1).all()
+    assert (sweep.ceiling == 1).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_every_module_keeps_its_mode(batches, training):
+    class Recording(Pointwise):
+        def __init__(self):
+            super().__init__()
+            self.frozen = nn.Dropout()
+
+        def forward(self, image):
+            assert not self.training
+            assert not torch.is_grad_enabled()
+            return super().forward(image)
+
+    model = Recording().train(training)
+    model.frozen.eval()
+    rotation_sweep(model, batches, [90], "cpu")
+    assert model.training == training
+    assert not model.frozen.training
+
+
+def test_the_mode_is_kept_when_the_model_fails(batches):
+    class Failing(nn.Module):
+        def forward(self, image):
+            raise ValueError("size 48 is impossible")
+
+    model = Failing()
+    with pytest.raises(ValueError, match="impossible"):
+        rotation_sweep(model, batches, [90], "cpu")
+    assert model.training
+
+
+def test_weights_that_a_layer_expands_on_eval_are_ordinary_tensors(batches):
+    class Expanding(Pointwise):
+        """Like e2cnn's layers: .eval() computes the filter from the weight and keeps it."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()))
+
+        def train(self, mode=True):
+            if not mode:
+                self.filter = 2 * self.weight
+            return super().train(mode)
+
+        def forward(self, image):
+            assert not self.filter.is_inference()
+            assert not self.filter.requires_grad
+            return super().forward(image) * self.filter
+
+    rotation_sweep(Expanding(), batches, [90], "cpu")
+
+
+def test_summary_and_rows():
+    dice = np.array([[1.0, 0.5, 0.25], [1.0, 0.75, 0.5]])
+    sweep = Sweep(["a", "b"], [0.0, 90.0, 10.5], dice, dice / 2, np.ones((2, 3)))
+    assert sweep.summary() == {
+        "mean": 0.5,
+        "min": 0.375,
+        "at_90": 0.625,
+        "ceiling": 1.0,
+        "curve": {
+            "angles": [0.0, 90.0, 10.5],
+            "dice": [1.0, 0.625, 0.375],
+            "dice_truth": [0.5, 0.3125, 0.1875],
+            "ceiling": [1.0, 1.0, 1.0],
+        },
+    }
+    assert list(sweep.rows())[:4] == [
+        ("a", 0.0, 1.0, 0.5),
+        ("a", 90.0, 0.5, 0.25),
+        ("a", 10.5, 0.25, 0.125),
+        ("b", 0.0, 1.0, 0.5),
+    ]
+    assert Sweep(["a"], [45.0], *[np.ones((1, 1))] * 3).summary()["at_90"] is None
+
+
+def test_angles_without_a_rotation_and_empty_sets_are_refused(batches):
+    with pytest.raises(UserError, match=r"\[0.0, 360.0\]"):
+        rotation_sweep(Pointwise(), batches, [0, 360], "cpu")
+    with pytest.raises(UserError, match="empty"):
+        rotation_sweep(Pointwise(), [], [90], "cpu")

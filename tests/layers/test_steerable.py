@@ -1,0 +1,369 @@
+import copy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from polyp.errors import UserError
+from polyp.layers import P4Layers, SteerableLayers
+from polyp.layers.rotation_error import rotation_error
+from polyp.models import UNet
+from tests.layers.definition import rotations
+from tests.layers.family_tester import FIELDS, FamilyTester, act_on_plane
+from tests.models.model_tester import CONFIGS, ModelTester
+
+
+def e2cnn_conv(family: SteerableLayers, lifting: bool, in_fields: int, fields: int, kernel_size):
+    """e2cnn's own convolution between the fields of the family."""
+    from e2cnn import group, gspaces
+    from e2cnn import nn as e2nn
+
+    if family.continuous:
+        space = gspaces.Rot2dOnR2(-1, maximum_frequency=family.max_frequency)
+        irreps = [space.irrep(k) for k in range(family.max_frequency + 1)]
+        field = group.directsum(irreps, name="test")
+    else:
+        space = gspaces.Rot2dOnR2(family.order)
+        field = space.regular_repr
+    source = space.trivial_repr if lifting else field
+    in_type = e2nn.FieldType(space, [source] * in_fields)
+    out_type = e2nn.FieldType(space, [field] * fields)
+    conv = e2nn.R2Conv(
+        in_type,
+        out_type,
+        kernel_size,
+        padding=kernel_size // 2,
+        bias=False,
+        initialize=False,
+        recompute=True,  # its cache calls ndarray.tostring, which numpy deprecates
+    )
+    return conv, lambda x: conv(e2nn.GeometricTensor(x, in_type)).tensor
+
+
+@pytest.mark.filterwarnings("ignore:indexing with dtype torch.uint8")  # in e2cnn's R2Conv
+class SteerableTester(FamilyTester):
+    """The definition of these convolutions is e2cnn's."""
+
+    def both(self, name, kernel_size=3):
+        """Our convolution and e2cnn's, 3 fields to 2."""
+        torch.manual_seed(0)
+        family = self.make(kernel_size)
+        ours = getattr(family, name)(3, 2)
+        theirs, apply = e2cnn_conv(family, name == "lift", 3, 2, kernel_size)
+        return ours, theirs, apply
+
+    @pytest.mark.parametrize("name", ["lift", "conv"])
+    @pytest.mark.parametrize("kernel_size", [3, 5, 7])  # in torch 2.13 e2cnn's own fails at 1
+    def test_equals_definition(self, name, kernel_size):
+        ours, theirs, apply = self.both(name, kernel_size)
+        theirs.weights.data.copy_(ours.weight.detach().flatten())
+        x = torch.randn(2, theirs.in_type.size, 9, 10)
+        torch.testing.assert_close(ours(x), apply(x), atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("name", ["lift", "conv"])
+    @pytest.mark.parametrize("kernel_size", [3, 5])
+    def test_initial_variance_is_that_of_e2cnn(self, name, kernel_size):
+        from e2cnn.nn.init import _generalized_he_init_variances
+
+        ours, theirs, _ = self.both(name, kernel_size)
+        expected = _generalized_he_init_variances(theirs.basisexpansion)  # deviations, in fact
+        std = getattr(self.make(kernel_size), f"{name}_basis").std / 3**0.5
+        torch.testing.assert_close(std.expand(ours.weight.shape).flatten(), expected)
+
+    @pytest.mark.parametrize("name", ["lift", "conv"])
+    def test_initial_weights_have_that_variance(self, name):
+        torch.manual_seed(0)
+        family = self.make()
+        weight = getattr(family, name)(40, 50).weight
+        expected = getattr(family, f"{name}_basis").std / 40**0.5
+        torch.testing.assert_close(weight.std(dim=(0, 1)), expected, rtol=0.1, atol=0)
+        assert weight.mean(dim=(0, 1)).abs().max() < 0.1 * expected.max()
+
+    def test_kernel_weights_have_the_scale_of_he_initialisation(self):
+        """e2cnn's initialisation keeps the variance without a nonlinearity."""
+        torch.manual_seed(0)
+        family = self.make(5)
+        x = torch.randn(2, 16 * family.order, 24, 24)
+        y = family.conv(16, 16)(x)[:, :, 4:-4, 4:-4]
+        assert 0.5 < y.square().mean() < 2
+
+
+class TestSteerableC4(SteerableTester):
+    group = rotations(4)
+
+    def make(self, kernel_size=3):
+        return SteerableLayers(kernel_size, rotations=4)
+
+    @pytest.mark.parametrize("name", ["lift", "conv"])
+    @pytest.mark.parametrize("kernel_size", [1, 3, 5])
+    def test_is_a_p4_convolution(self, name, kernel_size):
+        """The kernel is the one that p4 makes of its part for the first output orientation."""
+        torch.manual_seed(0)
+        ours = getattr(self.make(kernel_size), name)(3, 2)
+        p4 = getattr(P4Layers(kernel_size), name)(3, 2)
+        kernel = ours.kernel().detach()
+        with torch.no_grad():
+            p4.weight.copy_(kernel.unflatten(0, (2, 4))[:, 0].reshape(p4.weight.shape))
+        torch.testing.assert_close(p4.kernel().detach(), kernel, atol=1e-6, rtol=0)
+
+
+class TestSteerableC12(SteerableTester):
+    group = rotations(12)
+
+    def make(self, kernel_size=3):
+        return SteerableLayers(kernel_size, rotations=12)
+
+
+class TestSteerableSO2(SteerableTester):
+    group = rotations(4)  # those that take pixels to pixels
+
+    def make(self, kernel_size=3):
+        return SteerableLayers(kernel_size, rotations="continuous", max_frequency=3)
+
+    def act(self, element, x, order):
+        """Vectors of frequency k turn k times as far as the plane."""
+        if order > 1:
+            angle = np.arctan2(element[1, 0], element[0, 0])
+            blocks = [torch.ones(1, 1, dtype=x.dtype)]
+            for k in range(1, order // 2 + 1):
+                cos, sin = np.cos(k * angle), np.sin(k * angle)
+                blocks.append(torch.tensor([[cos, -sin], [sin, cos]], dtype=x.dtype))
+            matrix = torch.block_diag(*blocks)
+            x = torch.einsum("ij,bcjhw->bcihw", matrix, x.unflatten(1, (-1, order))).flatten(1, 2)
+        return act_on_plane(element, x)
+
+    def test_norm_shares_statistics_and_parameters(self):
+        """Scalars as in BatchNorm; vectors to mean square 1, with their mean left."""
+        torch.manual_seed(0)
+        family = self.make()
+        norm = family.norm(FIELDS)
+        x = 3 * torch.randn(4, FIELDS, family.order, 8, 8) + 2
+        y = norm(x.flatten(1, 2)).unflatten(1, (FIELDS, -1))
+        scalars = nn.functional.batch_norm(x[:, :, 0], None, None, training=True)
+        torch.testing.assert_close(y[:, :, 0], scalars)
+        vectors = y[:, :, 1:].unflatten(2, (-1, 2))
+        power = vectors.square().mean(dim=(0, 3, 4, 5))
+        torch.testing.assert_close(power, torch.ones_like(power), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            nn.functional.cosine_similarity(vectors, x[:, :, 1:].unflatten(2, (-1, 2)), dim=3),
+            torch.ones(4, FIELDS, 3, 8, 8),
+        )
+
+    def test_norm_uses_running_statistics_in_evaluation(self):
+        torch.manual_seed(0)
+        norm = self.make().norm(FIELDS)
+        norm.momentum = 1.0
+        x = 3 * torch.randn(4, FIELDS * 7, 8, 8) + 2
+        torch.testing.assert_close(norm(x), norm.eval()(x))
+
+    def test_project_takes_lengths(self):
+        family = self.make()
+        x = torch.zeros(1, 2 * family.order, 1, 1)
+        x[0, 1:3, 0, 0] = torch.tensor([3.0, 4.0])
+        x[0, 7, 0, 0] = -2
+        assert family.project(2)(x).flatten().tolist() == [5, 2]
+
+
+class TestSteerableUNet(ModelTester):
+    config = "steerableunet"
+    parameters = 7_195_093
+    equivariant = True
+
+
+class TestContinuousSteerableUNet(TestSteerableUNet):
+    parameters = 2_346_429
+
+    def make(self, **overrides):
+        return super().make(**overrides, layers={"rotations": "continuous"})
+
+
+@pytest.mark.parametrize("rotations", [4, 12, "continuous"])
+@pytest.mark.parametrize("size", [64, 96, 128])
+def test_unet_is_exact_at_90_degrees(rotations, size):
+    torch.manual_seed(0)
+    model = UNet([2, 2, 2, 2, 2], SteerableLayers(rotations=rotations))
+    model(torch.randn(4, 3, 32, 32))  # BatchNorm gets statistics other than 0 and 1
+    model.eval()
+    image = torch.randn(1, 3, size, size)
+    with torch.no_grad():
+        y = model(image)
+        for quarters in (1, 2, 3):
+            error = model(image.rot90(quarters, (2, 3))) - y.rot90(quarters, (2, 3))
+            assert error.norm() < 1e-5 * y.norm()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rotations", "limits"),  # at 15, 30 and 45°
+    [
+        (8, [0.24, 0.24, 0.08]),  # measured .220, .219, .067
+        (12, [0.17, 0.075, 0.17]),  # .159, .067, .160
+        ("continuous", [0.04, 0.045, 0.05]),  # .031, .036, .039
+    ],
+)
+def test_error_between_the_pixels(rotations, limits):
+    family = SteerableLayers(rotations=rotations)
+    error = rotation_error(family, [15, 30, 45, 90], seeds=8)
+    print(error)
+    assert (error[:3] < torch.tensor(limits)).all()
+    assert error[3] < 1e-12
+
+
+@pytest.mark.slow
+def test_continuous_rotations_are_alike():
+    """No angle is far worse than the others, where C12 has peaks half-way between its angles."""
+    error = rotation_error(
+        SteerableLayers(rotations="continuous"), [7, 20, 33, 50, 61, 77], seeds=4
+    )
+    print(error)
+    assert error.max() < 0.05
+
+
+@pytest.mark.parametrize("rotations", [4, "continuous"])
+class TestKeptKernel:
+    """The traps of e2cnn's own filter, which it makes in `.eval()` and deletes in `.train()`."""
+
+    @pytest.fixture
+    def conv(self, rotations):
+        torch.manual_seed(0)
+        return SteerableLayers(rotations=rotations).conv(2, 3)
+
+    @staticmethod
+    def output(conv):
+        with torch.no_grad():
+            return conv(torch.linspace(-1, 1, 16).cos().expand(1, conv.kernel().shape[1], 16, 16))
+
+    def test_same_state_in_both_modes(self, conv):
+        assert list(conv.state_dict()) == ["weight"]
+        self.output(conv.eval())
+        assert list(conv.state_dict()) == ["weight"]
+
+    def test_state_loads_across_modes(self, conv):
+        state = {"weight": torch.randn_like(conv.weight)}
+        self.output(conv.eval())
+        conv.load_state_dict(state)
+        in_evaluation = self.output(conv)
+        conv.train().load_state_dict(state)
+        assert torch.equal(self.output(conv), in_evaluation)
+        assert torch.equal(self.output(conv.eval()), in_evaluation)
+
+    def test_copies_in_both_modes(self, conv):
+        expected = self.output(conv)
+        assert torch.equal(self.output(copy.deepcopy(conv)), expected)
+        self.output(conv.eval())
+        twin = copy.deepcopy(conv)
+        assert torch.equal(self.output(twin), expected)
+        twin.weight.data.mul_(2)
+        assert torch.equal(self.output(conv), expected)
+
+    def test_autocast_does_not_lower_its_precision(self, conv):
+        expected = conv.expand()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert self.output(conv.eval()).dtype == torch.bfloat16
+        with torch.no_grad():
+            assert torch.equal(conv.kernel(), expected)
+
+    def test_gradients_under_autocast(self, conv):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            conv(torch.randn(1, conv.kernel().shape[1], 8, 8)).float().square().sum().backward()
+        assert torch.isfinite(conv.weight.grad).all()
+        assert conv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("rotations", [4, "continuous"])
+def test_unet_under_autocast(rotations):
+    torch.manual_seed(0)
+    model = UNet([4, 4, 4], SteerableLayers(rotations=rotations))
+    image = torch.randn(2, 3, 32, 32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(image).float().square().mean().backward()
+        low = model.eval()(image)
+    with torch.no_grad():
+        torch.testing.assert_close(low.float(), model(image), atol=0.1, rtol=0.1)
+
+
+def test_basis_filters_through_arguments():
+    def basis(**arguments):
+        return len(SteerableLayers(rotations=4, **arguments).lift_basis.std)
+
+    assert basis() == 1 + 5 + 5  # frequency 0 in the middle, 0 to ±2 on the rings 1 and 2
+    assert basis(rings=[0, 2]) == 1 + 5
+    assert basis(frequencies_cutoff=1) == 1 + 3 + 5
+    assert basis(kernel_size=3, rings=[1], frequencies_cutoff=4) == 8  # sin 4θ is 0 at all pixels
+    assert len(SteerableLayers().conv_basis.std) == 132
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"rotations": 0},
+        {"rotations": -4},
+        {"rotations": 4.0},
+        {"rotations": "12"},
+        {"rotations": None},
+        {"max_frequency": 0},
+        {"max_frequency": 1.5},
+        {"rings": []},
+        {"rings": 3},
+        {"rings": [0, 1, 1]},
+        {"rings": [2, 1]},
+        {"rings": [-1, 1]},
+        {"rings": [0, 2.9]},
+        {"rings": ["0", "1"]},
+        {"frequencies_cutoff": -1},
+        {"frequencies_cutoff": "high"},
+    ],
+)
+def test_bad_argument(arguments):
+    (name, value), *_ = arguments.items()
+    with pytest.raises(UserError) as error:
+        SteerableLayers(**arguments)
+    assert str(error.value).startswith(f"model.layers.{name}={value}: must be ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("rotations", [1, 6])
+def test_warns_where_90_degrees_are_not_in_the_group(rotations):
+    with pytest.warns(UserWarning, match=rf"model\.layers\.rotations={rotations}: .* not exact"):
+        family = SteerableLayers(rotations=rotations)
+    assert family.conv(2, 3)(torch.randn(1, 2 * rotations, 8, 8)).shape == (1, 3 * rotations, 8, 8)
+
+
+def run_fresh(script: str) -> str:
+    """What the script prints in a Python process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200
+    )
+    return done.stdout
+
+
+def test_e2cnn_is_imported_only_for_a_family():
+    script = """
+import sys
+from polyp.layers import SteerableLayers
+print("e2cnn" in sys.modules)
+SteerableLayers(rotations=4)
+print("e2cnn" in sys.modules)
+"""
+    assert run_fresh(script).split() == ["False", "True"]
+
+
+@pytest.mark.slow
+def test_default_model_is_built_within_seconds():
+    """1.6 s on one core of 2025, most of it the import of e2cnn."""
+    script = f"""
+import time
+import hydra, torch
+from omegaconf import OmegaConf
+from polyp.layers.rotation_error import rotation_error
+from polyp.models import UNet
+torch.set_num_threads(1)
+config = OmegaConf.load({str(CONFIGS / "steerableunet.yaml")!r})
+start = time.process_time()
+hydra.utils.instantiate(config)
+print(time.process_time() - start)
+"""
+    assert float(run_fresh(script)) < 6
