@@ -27,6 +27,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from polyp.errors import UserError
 from polyp.evaluation import check_angles, evaluate
 from polyp.files import atomic_path
+from polyp.models import multiply_adds
 from polyp.training import (
     Checkpoints,
     EquivarianceMonitor,
@@ -119,6 +120,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         "split": "file" if config.data.split_file else config.data.split,
         "seed": config.seed,
         "parameters": parameters,
+        "multiply_adds": multiply_adds(model, data.image_size),
         "image_size": data.image_size,
         "epochs": trainer.current_epoch,
         "best_epoch": checkpoints.best_epoch,
@@ -128,7 +130,20 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "provenance.json", provenance)
     _to_tensorboard(logger, config, metrics, folder)
+    _log_summary(metrics)
+    log.info("run written to %s", folder)
+    return checkpoints.best_score
+
+
+def _log_summary(metrics: dict[str, Any]) -> None:
     test, equivariance = metrics["test"], metrics["equivariance"]
+    log.info(
+        "%s: %s parameters, %.2f G multiply-adds an image of %d pixels",
+        metrics["model"],
+        f"{metrics['parameters']:,}",
+        metrics["multiply_adds"] / 1e9,
+        metrics["image_size"],
+    )
     log.info(
         "test Dice %.4f (95%% interval %.4f to %.4f, median %.4f), IoU %.4f on %d images",
         test["dice"]["mean"],
@@ -144,8 +159,6 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         equivariance["ceiling"],
         metrics["split"],
     )
-    log.info("run written to %s", folder)
-    return checkpoints.best_score
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -1,6 +1,7 @@
 """Layer families: what makes a network equivariant, and under which group."""
 
-from polyp.layers.family import LayerFamily
+from polyp.layers.expanded_conv import ExpandedConv
+from polyp.layers.family import LayerFamily, Norm
 from polyp.layers.group_conv import operator_entries
 from polyp.layers.p4 import P4Layers
 from polyp.layers.plain import PlainLayers
@@ -8,7 +9,9 @@ from polyp.layers.se2 import SE2Layers
 from polyp.layers.steerable import SteerableLayers
 
 __all__ = [
+    "ExpandedConv",
     "LayerFamily",
+    "Norm",
     "P4Layers",
     "PlainLayers",
     "SE2Layers",

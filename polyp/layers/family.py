@@ -42,7 +42,7 @@ class LayerFamily(ABC):
 
     def norm(self, fields: int) -> nn.Module:
         """Normalisation of feature fields."""
-        return FieldBatchNorm(fields)
+        return FieldBatchNorm(fields, self.order)
 
     def activation(self, fields: int) -> nn.Module:
         """Nonlinearity on feature fields; pointwise for regular representations."""
@@ -69,15 +69,24 @@ class LayerFamily(ABC):
         return 2**depth
 
 
-class FieldBatchNorm(nn.Module):
+class Norm(nn.Module, ABC):
+    """Normalisation of feature fields, as `polyp.models.collapse` needs it."""
+
+    @abstractmethod
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """What it does in evaluation: y = scale · x + shift, one of each a channel."""
+
+
+class FieldBatchNorm(Norm):
     """Batch normalisation of feature fields [B, C·|G|, H, W].
 
     Statistics and affine parameters are one pair a field, shared by its orientations: with one
     pair a channel, the orientations would be scaled differently and equivariance lost.
     """
 
-    def __init__(self, fields: int):
+    def __init__(self, fields: int, order: int):
         super().__init__()
+        self.order = order
         # A part and not a base class, for nn.SyncBatchNorm to take its place on several GPUs.
         self.batch_norm = nn.BatchNorm2d(fields)
 
@@ -85,6 +94,12 @@ class FieldBatchNorm(nn.Module):
         batch, _, _, width = x.shape
         by_field = x.reshape(batch, self.batch_norm.num_features, -1, width)
         return self.batch_norm(by_field).view(x.shape)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        norm = self.batch_norm
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        shift = norm.bias - norm.running_mean * scale
+        return scale.repeat_interleave(self.order), shift.repeat_interleave(self.order)
 
 
 class RotationMaxPool(nn.Module):

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from polyp.layers.family import Norm
 
-class IrrepBatchNorm(nn.Module):
+
+class IrrepBatchNorm(Norm):
     """Batch normalisation of fields [B, C·(2F + 1), H, W], per field and frequency.
 
     Scalars have mean 0 and variance 1 over the batch, then are scaled and shifted. Vectors have
@@ -35,7 +37,11 @@ class IrrepBatchNorm(nn.Module):
         power = vectors.square().mean(dim=(0, 3, 4, 5))
         return mean, torch.cat([var[:, None], power], dim=1)
 
-    def scale_and_shift(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        scale, shift = self._scale_and_shift(self.running_mean, self.running_var)
+        return scale.flatten(), shift.flatten()
+
+    def _scale_and_shift(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """What channels are multiplied by and what is added then: [C, 2F + 1] each."""
         scale = self.weight.view_as(var) * torch.rsqrt(var + self.eps)
         shift = self.bias - mean * scale[:, 0]
@@ -52,7 +58,7 @@ class IrrepBatchNorm(nn.Module):
                 self.running_var.lerp_(var, self.momentum)
         else:
             mean, var = self.running_mean, self.running_var
-        scale, shift = self.scale_and_shift(mean, var)
+        scale, shift = self._scale_and_shift(mean, var)
         y = fields * scale[:, :, None, None] + shift[:, :, None, None]
         return y.to(x.dtype).flatten(1, 2)
 

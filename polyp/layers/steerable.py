@@ -191,8 +191,10 @@ def _solve(
 ) -> tuple[SteerableBasis, SteerableBasis]:
     """The bases for the lifting convolution and for the one from field to field."""
     # Here, as this import takes a second and only this family needs it.
-    from e2cnn import group, gspaces
-    from e2cnn.nn.modules.r2_conv.r2convolution import compute_basis_params
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="invalid escape sequence")  # in docstrings
+        from e2cnn import group, gspaces
+        from e2cnn.nn.modules.r2_conv.r2convolution import compute_basis_params
 
     if rotations is None:
         space = gspaces.Rot2dOnR2(-1, maximum_frequency=max_frequency)
@@ -219,8 +221,8 @@ def _solve(
         norm = (filters.square().sum(dim=(1, 2, 3)) / channels).sqrt()
         kept = [i for i, element in enumerate(elements) if keep(element) and norm[i] > 1e-6]
         filters = filters[kept] / norm[kept, None, None, None]
-        filters = filters.unflatten(3, (kernel_size, kernel_size)).float().contiguous()
-        return SteerableBasis(filters, _he_std([elements[i] for i in kept]))
+        filters = filters.unflatten(3, (kernel_size, kernel_size)).to(torch.get_default_dtype())
+        return SteerableBasis(filters.contiguous(), _he_std([elements[i] for i in kept]))
 
     return basis(space.trivial_repr), basis(field)
 

@@ -18,6 +18,8 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from polyp.errors import UserError
+from polyp.layers import ExpandedConv, Norm
+from polyp.models import collapse
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 
@@ -139,6 +141,21 @@ class ModelTester:
                 parameter.mul_(2)
         assert not torch.equal(self.output(twin), before)
         assert torch.equal(self.output(model), before)
+
+    def test_collapsed_it_is_ordinary_convolutions_of_equal_output(self):
+        model = self.small()
+        state = copy.deepcopy(model.state_dict())
+        plain = collapse(model)
+        output = self.output(model)
+        assert (self.output(plain) - output).abs().max() < 1e-5 * output.abs().max()
+        for module in plain.modules():
+            assert not isinstance(module, ExpandedConv | Norm | nn.BatchNorm2d)
+        convs = [m for m in model.modules() if isinstance(m, nn.Conv2d | ExpandedConv)]
+        assert sum(isinstance(m, nn.Conv2d) for m in plain.modules()) == len(convs)
+        assert all(torch.equal(model.state_dict()[key], state[key]) for key in state)
+        # Collapsed in the middle of training, it does what the model does in evaluation.
+        assert torch.equal(self.output(collapse(model.train())), self.output(plain))
+        assert model.training
 
     @pytest.mark.parametrize("widths", [[], [3, 4], [4, 0], [4, 4.5], [-2]])
     def test_invalid_widths(self, widths):

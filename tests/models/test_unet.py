@@ -1,4 +1,5 @@
-from polyp.layers import operator_entries
+from polyp.layers import P4Layers, PlainLayers, operator_entries
+from polyp.models import UNet, multiply_adds
 from tests.models.model_tester import ModelTester
 
 
@@ -21,3 +22,15 @@ class TestSE2UNet(ModelTester):
 
     def test_operator_entries_make_up_the_published_count(self):
         assert self.parameters + operator_entries(self.make()) == 16_493_089
+
+
+def test_multiply_adds_by_hand():
+    """Two levels of widths 4 and 6, 3×3 kernels, at 8×8 pixels; pooled once, to 4×4."""
+    fine = 3 * 2 + 2 * 4 + 4 * 4 + (6 + 4) * 4 + 4 * 4  # lift, encoder, decoder
+    coarse = 4 * 6 + 6 * 6
+    head = 4 * 64
+    plain = 9 * (64 * fine + 16 * coarse) + head
+    assert multiply_adds(UNet([4, 6], PlainLayers()), 8) == plain
+    # p4: 4 orientations of each field out, and 4 in but for the image.
+    p4 = 9 * (64 * (16 * fine - 12 * 3 * 2) + 16 * 16 * coarse) + head
+    assert multiply_adds(UNet([4, 6], P4Layers()), 8) == p4

@@ -1,0 +1,53 @@
+"""From a trained model of any family to the ordinary convolutions that it amounts to."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from polyp.layers import ExpandedConv, Norm
+
+
+def collapse(model: nn.Module) -> nn.Module:
+    """A copy of a model for evaluation: ordinary convolutions, normalisation folded into them.
+
+    The copy gives the same outputs up to rounding, but has no group structure left, and cannot be
+    trained on in any useful way: nothing ties the rotations of a kernel together any more.
+
+    Args:
+        model: any module whose convolutions, each followed by its normalisation, stand in
+            `nn.Sequential`s, as they do in `UNet`. It is left as it is.
+    """
+    with torch.no_grad():
+        return _collapsed(copy.deepcopy(model)).eval()
+
+
+def _collapsed(module: nn.Module) -> nn.Module:
+    for name, child in module.named_children():
+        setattr(module, name, _collapsed(child))
+    if isinstance(module, nn.Sequential):
+        layers: list[nn.Module] = []
+        for layer in module:
+            if isinstance(layer, Norm):
+                _fold(layers[-1], *layer.scale_and_shift())
+            else:
+                layers.append(layer)
+        return nn.Sequential(*layers)
+    if isinstance(module, ExpandedConv):
+        return _ordinary(module)
+    return module
+
+
+def _ordinary(expanded: ExpandedConv) -> nn.Conv2d:
+    kernel = expanded.expand().detach()
+    channels, in_channels, *size = kernel.shape
+    # On the meta device, for no weights to be made that are replaced at once.
+    conv = nn.Conv2d(in_channels, channels, size, padding="same", bias=False, device="meta")
+    conv.weight = nn.Parameter(kernel)
+    return conv
+
+
+def _fold(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:
+    """Makes a convolution do what a scale and a shift of each channel do after it."""
+    conv.weight.mul_(scale[:, None, None, None])
+    conv.bias = nn.Parameter(shift.clone())

@@ -1,0 +1,19 @@
+"""What equivariance costs: `python scripts/benchmark.py`."""
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from polyp.cli import command_line
+
+
+@command_line(config_path="../configs", config_name="benchmark")
+def main(config: DictConfig) -> None:
+    from polyp.benchmark import benchmark
+
+    print(benchmark(config, Path(HydraConfig.get().runtime.output_dir)))
+
+
+if __name__ == "__main__":
+    main()
