@@ -1,5 +1,6 @@
 """Writing files so that a reader never meets half of one."""
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -27,3 +28,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Writes a JSON file, indented."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

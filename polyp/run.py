@@ -1,20 +1,11 @@
 """One run: from its config to its folder."""
 
-import json
 import logging
-import pickle
-import platform
-import shlex
-import subprocess
-import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import lightning
 import numpy as np
-import torch
 from hydra.utils import instantiate
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
@@ -25,9 +16,9 @@ from torch import nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from polyp.errors import UserError
-from polyp.evaluation import check_angles, evaluate
-from polyp.files import atomic_path
-from polyp.models import multiply_adds
+from polyp.files import write_json
+from polyp.measure import log_summary, measure, provenance, split_name, sweep_angles
+from polyp.saved import load_checkpoint
 from polyp.training import (
     Checkpoints,
     EquivarianceMonitor,
@@ -54,7 +45,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         UserError: for everything that a user can mend.
     """
     resume = _resumed_checkpoint(config, folder)
-    angles = _angles(config, "angles")
+    angles = sweep_angles(config, "angles")
     _seed(config.seed)
     model: nn.Module = instantiate(config.model)
     data: LightningDataModule = instantiate(config.data)
@@ -73,7 +64,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         ", ".join(f"{len(ids)} {part}" for part, ids in data.ids.items()),
     )
 
-    provenance = _provenance()
+    record = provenance()
     checkpoints = Checkpoints(folder / "checkpoints", resume)
     logger = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
     trainer: Trainer = instantiate(
@@ -89,8 +80,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         schedule=instantiate(config.schedule),
     )
     if resume is not None:
-        _check_resumable(module, resume)
-    started = time.monotonic()
+        _check_resumable(model, resume)
     try:
         with logging_redirect_tqdm():
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
@@ -99,72 +89,37 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
             f"interrupted; resume={checkpoints.last} hydra.run.dir={folder} goes on from the last "
             "whole epoch, if there was one"
         ) from error
-    provenance["training_seconds"] = round(time.monotonic() - started, 1)
+    record["training_seconds"] = round(checkpoints.seconds, 1)
     if not trainer.is_global_zero:
         return checkpoints.best_score
 
-    best = torch.load(checkpoints.best, map_location="cpu", weights_only=True)
-    module.load_state_dict(best["state_dict"])
+    load_checkpoint(model, checkpoints.best)
     started = time.monotonic()
-    results = evaluate(
-        model.to(trainer.strategy.root_device),
-        data.test_dataloader(),
+    metrics = measure(
+        model,
+        data,
         angles,
         trainer.strategy.root_device,
         folder,
         title=f"{choices['model']} on {choices['data']}",
+        facts={
+            **{name: choices[name] for name in ("model", "data", "augmentation")},
+            "split": split_name(config),
+            "seed": config.seed,
+        },
+        training={
+            "epochs": trainer.current_epoch,
+            "best_epoch": checkpoints.best_epoch,
+            "val": {"dice": checkpoints.best_score},
+        },
     )
-    provenance["evaluation_seconds"] = round(time.monotonic() - started, 1)
-    metrics = {
-        **{name: choices[name] for name in ("model", "data", "augmentation")},
-        "split": "file" if config.data.split_file else config.data.split,
-        "seed": config.seed,
-        "parameters": parameters,
-        "multiply_adds": multiply_adds(model, data.image_size),
-        "image_size": data.image_size,
-        "epochs": trainer.current_epoch,
-        "best_epoch": checkpoints.best_epoch,
-        "val": {"dice": checkpoints.best_score},
-        **results,
-    }
+    record["evaluation_seconds"] = round(time.monotonic() - started, 1)
     write_json(folder / "metrics.json", metrics)
-    write_json(folder / "provenance.json", provenance)
+    write_json(folder / "provenance.json", record)
     _to_tensorboard(logger, config, metrics, folder)
-    _log_summary(metrics)
+    log_summary(metrics)
     log.info("run written to %s", folder)
     return checkpoints.best_score
-
-
-def _log_summary(metrics: dict[str, Any]) -> None:
-    test, equivariance = metrics["test"], metrics["equivariance"]
-    log.info(
-        "%s: %s parameters, %.2f G multiply-adds an image of %d pixels",
-        metrics["model"],
-        f"{metrics['parameters']:,}",
-        metrics["multiply_adds"] / 1e9,
-        metrics["image_size"],
-    )
-    log.info(
-        "test Dice %.4f (95%% interval %.4f to %.4f, median %.4f), IoU %.4f on %d images",
-        test["dice"]["mean"],
-        *test["dice"]["ci95"],
-        test["dice"]["median"],
-        test["iou"]["mean"],
-        test["images"],
-    )
-    log.info(
-        "equivariance %.4f on average, %.4f at the worst angle (ceiling %.4f); split %s",
-        equivariance["mean"],
-        equivariance["min"],
-        equivariance["ceiling"],
-        metrics["split"],
-    )
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Writes a JSON file, indented."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def _resumed_checkpoint(config: DictConfig, folder: Path) -> Path | None:
@@ -185,18 +140,12 @@ def _resumed_checkpoint(config: DictConfig, folder: Path) -> Path | None:
     return None
 
 
-def _check_resumable(module: Segmentation, resume: Path) -> None:
+def _check_resumable(model: nn.Module, resume: Path) -> None:
     """Before training, for a message of one line: Lightning would fail with the same faults."""
     try:
-        checkpoint = torch.load(resume, map_location="cpu", weights_only=True)
-        module.load_state_dict(checkpoint["state_dict"])
-    except (pickle.UnpicklingError, OSError, EOFError, KeyError) as error:
-        raise UserError(f"resume={resume}: not a checkpoint of a run, or damaged") from error
-    except RuntimeError as error:  # what both torch.load and load_state_dict raise
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(
-            f"resume={resume}: damaged, or of a run with another model= ({reason})"
-        ) from error
+        load_checkpoint(model, resume)
+    except UserError as error:
+        raise UserError(f"resume={error}") from error
 
 
 def _seed(seed: int) -> None:
@@ -205,42 +154,15 @@ def _seed(seed: int) -> None:
     lightning.seed_everything(seed, verbose=False)
 
 
-def _angles(config: DictConfig, key: str) -> list[float]:
-    try:
-        return check_angles(config.evaluation[key])
-    except (TypeError, ValueError) as error:
-        raise UserError(f"evaluation.{key}={config.evaluation[key]}: {error}") from error
-
-
 def _optional_callbacks(config: DictConfig) -> list[lightning.Callback]:
     callbacks: list[lightning.Callback] = []
     if config.evaluation.every_n_epochs:
-        angles = _angles(config, "drift_angles")
+        angles = sweep_angles(config, "drift_angles")
         callbacks.append(EquivarianceMonitor(config.evaluation.every_n_epochs, angles))
     if config.early_stopping_patience is not None:
         patience = config.early_stopping_patience
         callbacks.append(EarlyStopping(Checkpoints.monitor, mode="max", patience=patience))
     return callbacks
-
-
-def _provenance() -> dict[str, Any]:
-    """What, beside the config, a reader needs to believe the numbers or to make them again."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,  # an installed package has no repository
-    )
-    return {
-        "command": shlex.join(["python", *sys.argv]),
-        "commit": commit.stdout.strip() or None,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
 
 
 def _to_tensorboard(

@@ -1,5 +1,6 @@
 """What tests share: small datasets on disk, the real ones where there are, and the command line."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -99,6 +100,57 @@ def refused(command_line, capfd: pytest.CaptureFixture) -> Callable[..., str]:
         assert exit.value.code == 1
         lines = capfd.readouterr().err.splitlines()
         lines = [line for line in lines if line.strip()]
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    return run
+
+
+# --- the scripts
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run on a folder of pairs of 36×48 pixels, beside it. For tests that only read it."""
+    place = tmp_path_factory.mktemp("finished")
+    root = place / "dataset"
+    write_pairs(root / "images", root / "masks", [f"polyp{i}" for i in range(20)])
+    options = [*TINY, "data=folder", f"data.root={root}", "data.cache=null"]
+    options += [f"hydra.run.dir={place / 'run'}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train.py", *options])
+        train.main()
+    return place / "run"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs the main of scripts/NAME.py in this process, as the shell would."""
+
+    def run(name: str, *arguments: str) -> None:
+        path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"scripts_{name}", path)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)  # where `inspect` looks for its file
+        monkeypatch.setattr(sys, "argv", [path.name, *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        spec.loader.exec_module(module)
+        module.main()
+
+    return run
+
+
+@pytest.fixture
+def script_refused(script, capfd: pytest.CaptureFixture) -> Callable[..., str]:
+    """Runs a script, which must end with status 1 and one line on standard error: that line."""
+
+    def run(name: str, *arguments: str) -> str:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            script(name, *arguments)
+        assert exit.value.code == 1
+        lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
         assert len(lines) == 1, lines
         assert lines[0].startswith("error: ")
         return lines[0]

@@ -36,6 +36,11 @@ def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
     return checkpoint["state_dict"]
 
 
+def seconds(checkpoint: Path) -> float:
+    """Of training, up to a checkpoint."""
+    return torch.load(checkpoint, weights_only=True)["callbacks"]["Checkpoints"]["seconds"]
+
+
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
@@ -190,11 +195,13 @@ def test_a_resumed_run_ends_with_the_same_weights(command_line, monkeypatch, aug
     stopped = whole.with_name("stopped")
     last = stopped / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["epoch"] == 0
+    before = seconds(last)
     # In another folder and in the same one.
     for folder in ("elsewhere", "stopped"):
         resumed = command_line(*options, f"resume={last}", folder=folder)
         assert same(weights(whole), weights(resumed))
         assert same(weights(whole, "best"), weights(resumed, "best"))
+        assert seconds(resumed / "checkpoints" / "last.ckpt") > before
         for name in ("metrics.json", "scores.csv", "equivariance.csv", "split.json"):
             assert (whole / name).read_text() == (resumed / name).read_text(), name
 

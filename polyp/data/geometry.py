@@ -1,5 +1,7 @@
 """From an image of any size to the square that a network sees, and which part of it is image."""
 
+import math
+
 import numpy as np
 from PIL import Image
 
@@ -24,10 +26,61 @@ def to_square(
         image uint8 [size, size, 3], mask bool [size, size] and (top, bottom, left, right), the
         half-open pixel range that is image and not padding.
     """
+    source, inside = _source_and_target(*mask.shape, size, resize)
+    target_size = inside[3] - inside[2], inside[1] - inside[0]
+
+    def resized(pixels: np.ndarray) -> np.ndarray:
+        # Pillow's filters average over all source pixels when shrinking: no aliasing.
+        return np.asarray(
+            Image.fromarray(pixels).resize(target_size, Image.Resampling.BILINEAR, box=source)
+        )
+
+    square_image = np.zeros((size, size, 3), np.uint8)
+    square_mask = np.zeros((size, size), bool)
+    window = slice(inside[0], inside[1]), slice(inside[2], inside[3])
+    square_image[window] = resized(image)
+    square_mask[window] = resized(mask.astype(np.uint8) * 255) > 127
+    return square_image, square_mask, inside
+
+
+def from_square(square: np.ndarray, height: int, width: int, resize: str) -> np.ndarray:
+    """Back from the square to the image that `to_square` made it of.
+
+    Args:
+        square: float32 [size, size], a map such as the probabilities that a network gives.
+        height, width: of the image, in pixels.
+        resize: as in `to_square`.
+
+    Returns:
+        float32 [height, width], interpolated bilinearly; 0 where "crop" had cut the image off.
+    """
+    (left, top, right, bottom), inside = _source_and_target(height, width, len(square), resize)
+    first_row, last_row, first_column, last_column = inside
+    window = square[first_row:last_row, first_column:last_column]
+    # "crop" may cut through the middle of a pixel: the whole ones are filled.
+    rows = slice(math.ceil(top), math.floor(bottom))
+    columns = slice(math.ceil(left), math.floor(right))
+    x_scale, y_scale = window.shape[1] / (right - left), window.shape[0] / (bottom - top)
+    box = (
+        (columns.start - left) * x_scale,
+        (rows.start - top) * y_scale,
+        (columns.stop - left) * x_scale,
+        (rows.stop - top) * y_scale,
+    )
+    size = columns.stop - columns.start, rows.stop - rows.start
+    image = np.zeros((height, width), np.float32)
+    image[rows, columns] = Image.fromarray(window).resize(size, Image.Resampling.BILINEAR, box=box)
+    return image
+
+
+def _source_and_target(
+    height: int, width: int, size: int, resize: str
+) -> tuple[tuple[float, float, float, float], tuple[int, int, int, int]]:
+    """Which part (left, top, right, bottom) of an image comes to lie where in the square: the
+    pixels (top, bottom, left, right) there, half-open."""
     if resize not in RESIZES:
         raise UserError(f"data.resize={resize}: must be one of {', '.join(RESIZES)}")
-    height, width = mask.shape
-    source = (0.0, 0.0, float(width), float(height))  # left, top, right, bottom
+    source = (0.0, 0.0, float(width), float(height))
     target_height = target_width = size
     if resize == "pad":
         scale = size / max(height, width)
@@ -38,19 +91,4 @@ def to_square(
         left, top = (width - side) / 2, (height - side) / 2
         source = (left, top, left + side, top + side)
     top, left = (size - target_height) // 2, (size - target_width) // 2
-    inside = (top, top + target_height, left, left + target_width)
-
-    def resized(pixels: np.ndarray) -> np.ndarray:
-        # Pillow's filters average over all source pixels when shrinking: no aliasing.
-        return np.asarray(
-            Image.fromarray(pixels).resize(
-                (target_width, target_height), Image.Resampling.BILINEAR, box=source
-            )
-        )
-
-    square_image = np.zeros((size, size, 3), np.uint8)
-    square_mask = np.zeros((size, size), bool)
-    window = slice(inside[0], inside[1]), slice(inside[2], inside[3])
-    square_image[window] = resized(image)
-    square_mask[window] = resized(mask.astype(np.uint8) * 255) > 127
-    return square_image, square_mask, inside
+    return source, (top, top + target_height, left, left + target_width)

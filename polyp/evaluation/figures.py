@@ -134,6 +134,32 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
     return figure
 
 
+def rotation_error_figure(angles: Sequence[float], errors: dict[str, Sequence[float]]) -> Figure:
+    """Relative equivariance error against the rotation angle, a curve a layer family."""
+    colours = ("black", "#E69F00", SKY, BLUE, VERMILLION, "#009E73")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12, 6))
+        axes = figure.add_subplot()
+        for index, (name, values) in enumerate(errors.items()):
+            axes.plot(
+                angles,
+                values,
+                color=colours[index % len(colours)],
+                linestyle="-" if index < len(colours) else "--",
+                linewidth=2.2,
+                marker="o",
+                label=name,
+            )
+        axes.set_title("Random networks of four layers, rotated images", loc="left")
+        axes.set_xlabel("rotation angle (degrees)")
+        axes.set_ylabel("relative equivariance error")
+        axes.xaxis.set_major_locator(MultipleLocator(15))
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y", color="#E4E4E4")
+        figure.legend(loc="outside right center")
+    return figure
+
+
 def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
     """A row an example: image, truth and prediction, then each rotation with its two masks."""
     rows, columns = len(examples), 3 + 2 * len(examples[0].turned)

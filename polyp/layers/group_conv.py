@@ -21,6 +21,8 @@ from polyp.layers.family import LayerFamily
 
 # What a weight contributes at the given offsets from its pixel: [..., 2] → [...].
 Basis = Callable[[Tensor], Tensor]
+# How much of a kernel is left at the given distances from its middle: ([...], kernel_size) → [...].
+Window = Callable[[Tensor, int], Tensor]
 
 
 def rotation_matrices(count: int) -> Tensor:
@@ -36,24 +38,25 @@ def bilinear(offsets: Tensor) -> Tensor:
     return (1 - offsets.abs()).clamp(min=0).prod(dim=-1)
 
 
-def kernel_operator(group: Tensor, kernel_size: int, basis: Basis, disc: bool) -> Tensor:
+def square(distances: Tensor, kernel_size: int) -> Tensor:
+    """The window of ordinary kernels: all of the square."""
+    return torch.ones_like(distances)
+
+
+def kernel_operator(group: Tensor, kernel_size: int, basis: Basis, window: Window) -> Tensor:
     """The linear maps that turn kernels of k×k weights: [|G|, k², k²], float64.
 
-    Weights w carry a continuous kernel ψ(v) = Σ_j w_j basis(v − j). Map g samples the turned one,
-    ψ(g⁻¹v), at every pixel v. With `disc`, only pixels j and v within k/2 of the middle take part:
-    turned by other than 90°, the corners of a square kernel would leave the square, and nothing
-    could take their place.
-
-    One factor for the whole operator makes it keep the norm of random weights, averaged over the
-    group, so the usual initialisation and learning rate fit any basis. (For the bilinear basis
-    and rotations by 90° it is 1.)
+    Weights w carry the continuous kernel ψ(v) = Σ_j w_j window(|j|) basis(v − j). Map g samples
+    the turned one at every pixel v, ψ(g⁻¹v) window(|v|). One factor for the whole operator makes
+    it keep the norm of random weights, averaged over the group, so the usual initialisation and
+    learning rate fit any basis. (For p4 it is 1.)
     """
     steps = torch.arange(kernel_size, dtype=torch.float64) - kernel_size // 2
     pixels = torch.cartesian_prod(steps, steps)
     sources = pixels @ group  # rows (g⁻¹v)ᵀ = vᵀg, as the matrices are orthogonal
-    inside = pixels.norm(dim=1) <= (kernel_size / 2 if disc else kernel_size)
-    operator = basis(sources[:, :, None] - pixels) * inside[:, None] * inside
-    return operator / operator[:, inside].square().sum(dim=2).mean().sqrt()
+    left = window(pixels.norm(dim=1), kernel_size)
+    operator = basis(sources[:, :, None] - pixels) * left[:, None] * left
+    return operator * kernel_size / operator.square().sum(dim=(1, 2)).mean().sqrt()
 
 
 def product_table(group: Tensor) -> Tensor:
@@ -69,8 +72,7 @@ class GroupLayers(LayerFamily):
         kernel_size: side of the square kernels, in pixels; odd.
         group: the elements as matrices on offsets (row, column), [|G|, 2, 2].
         basis: what carries the weights of a kernel to positions between the pixels.
-        disc: whether kernels are 0, and their weights without effect, farther than kernel_size/2
-            from the middle.
+        window: what is left of a kernel towards its border.
 
     Raises:
         UserError: `kernel_size` is not a positive odd number.
@@ -81,11 +83,11 @@ class GroupLayers(LayerFamily):
         kernel_size: int,
         group: Tensor,
         basis: Basis = bilinear,
-        disc: bool = False,
+        window: Window = square,
     ):
         super().__init__(kernel_size)
         self.order = len(group)
-        self.operator = kernel_operator(group, kernel_size, basis, disc)
+        self.operator = kernel_operator(group, kernel_size, basis, window)
         self.table = product_table(group)
 
     def lift(self, in_channels: int, fields: int) -> nn.Module:
@@ -114,29 +116,31 @@ class GroupConv(ExpandedConv):
     """
 
     operator: Tensor
-    table: Tensor
+    rows: Tensor
 
     def __init__(self, in_fields: int, fields: int, operator: Tensor, table: Tensor):
         super().__init__()
+        order, in_order = table.shape
         kernel_size = math.isqrt(operator.shape[1])
         self.weight = nn.Parameter(
-            torch.empty(fields, in_fields, table.shape[1], kernel_size, kernel_size)
+            torch.empty(fields, in_fields, in_order, kernel_size, kernel_size)
         )
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        # Row (g, c, h) of a kernel is plane s = g⁻¹h of input field c, turned by g: row (c, s, g)
+        # of the product of weight and operator.
+        g = torch.arange(order)[:, None, None]
+        c = torch.arange(in_fields)[:, None]
+        rows = ((c * in_order + table[:, None]) * order + g).flatten()
         # Not in checkpoints: both follow from the config.
         self.register_buffer("operator", operator.to(self.weight.dtype), persistent=False)
-        self.register_buffer("table", table, persistent=False)
+        self.register_buffer("rows", rows, persistent=False)
 
     def expand(self) -> Tensor:
         _, in_fields, in_order, *size = self.weight.shape
-        weight = self.weight.flatten(3)
-        # The fastest of several ways: two passes over the kernel, the products and the stack.
-        turned = [
-            weight.index_select(2, orientations) @ turn.T
-            for orientations, turn in zip(self.table, self.operator, strict=True)
-        ]
-        # From [C', |G|, C, in_order, k²].
-        return torch.stack(turned, dim=1).view(-1, in_fields * in_order, *size)
+        # Two passes over the kernel: one product and one copy.
+        turned = self.weight.flatten(3) @ self.operator.flatten(0, 1).T
+        turned = turned.view(len(self.weight), len(self.rows), -1)
+        return _PermuteRows.apply(turned, self.rows).view(-1, in_fields * in_order, *size)
 
     def extra_repr(self) -> str:
         fields, in_fields, in_order, kernel_size, _ = self.weight.shape
@@ -144,6 +148,24 @@ class GroupConv(ExpandedConv):
             f"{in_fields}, {fields}, kernel_size={kernel_size}, in_order={in_order}, "
             f"order={len(self.operator)}"
         )
+
+
+class _PermuteRows(torch.autograd.Function):
+    """x.index_select(1, order) of a permutation. The gradient is the inverse one, a single copy;
+    that of `index_select` allows for repeated rows and takes three times as long."""
+
+    @staticmethod
+    def forward(x: Tensor, order: Tensor) -> Tensor:
+        return x.index_select(1, order)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        (order,) = ctx.saved_tensors
+        return _PermuteRows.apply(gradient, order.argsort()), None
 
 
 def operator_entries(model: nn.Module) -> int:

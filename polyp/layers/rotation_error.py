@@ -1,12 +1,12 @@
 """How far a layer family is from equivariant between the pixels: one number an angle."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from polyp.evaluation.rotation import rotate
 from polyp.layers.family import LayerFamily
 
 SIZE = 65  # of the image; odd, so that its middle is a pixel
@@ -40,8 +40,8 @@ def rotation_error(family: LayerFamily, angles: Sequence[float], seeds: int = 3)
         output = network(image)
         inside = _radius() <= INSIDE
         for i, angle in enumerate(angles):
-            rotated_after = _rotate(output, angle)[..., inside]
-            rotated_before = network(_rotate(image, angle))[..., inside]
+            rotated_after = rotate(output, angle)[..., inside]
+            rotated_before = network(rotate(image, angle))[..., inside]
             errors[i] += (rotated_after - rotated_before).norm() / rotated_before.norm()
     return errors / seeds
 
@@ -68,10 +68,3 @@ def _radius() -> Tensor:
     """The distance of each pixel from the middle; 1 at the middle of each side."""
     line = torch.linspace(-1, 1, SIZE)
     return torch.hypot(line[:, None], line)
-
-
-def _rotate(image: Tensor, degrees: float) -> Tensor:
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    turn = torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]], dtype=image.dtype)
-    grid = functional.affine_grid(turn, list(image.shape), align_corners=True)
-    return functional.grid_sample(image, grid, mode="bicubic", align_corners=True)

@@ -1,6 +1,7 @@
 """Writing `best.ckpt` and `last.ckpt`."""
 
 import shutil
+import time
 from pathlib import Path
 
 from lightning import LightningModule, Trainer
@@ -27,6 +28,8 @@ class Checkpoints(Checkpoint):
         self.folder, self.resume = folder, resume
         self.best_score = float("-inf")
         self.best_epoch = 0  # counted from 1
+        self.seconds = 0.0  # of training and validation, those before a resumption counted in
+        self.started = 0.0
 
     @property
     def best(self) -> Path:
@@ -37,16 +40,25 @@ class Checkpoints(Checkpoint):
         return self.folder / "last.ckpt"
 
     def state_dict(self) -> dict:
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+        return {
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+        }
 
     def load_state_dict(self, state_dict: dict) -> None:
+        self.seconds = state_dict["seconds"]
         earlier_best = self.resume.with_name("best.ckpt")
         if not self.best.exists() and earlier_best.exists():
             _copy(earlier_best, self.best)
         if self.best.exists():  # without the file its score is of no use: the next epoch is best
             self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
 
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.started = time.monotonic()
+
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.seconds += time.monotonic() - self.started
         score = float(trainer.callback_metrics[self.monitor])
         improved = score > self.best_score
         if improved:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from polyp.data.geometry import to_square
+from polyp.data.geometry import from_square, to_square
 from polyp.errors import UserError
 
 
@@ -66,3 +66,43 @@ def test_shrinking_averages():
 def test_unknown_resize():
     with pytest.raises(UserError, match=r"data\.resize=squash"):
         to_square(*disc_image(8, 8), 8, "squash")
+
+
+@pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize(("height", "width"), [(288, 384), (501, 333), (100, 100), (30, 47)])
+def test_a_map_goes_back_to_where_the_image_was(height, width, resize):
+    """A disc in the middle of the image comes back where it was, but for its edge."""
+    image, mask = disc_image(height, width)
+    _, small, _ = to_square(image, mask, 96, resize)
+    back = from_square(small.astype(np.float32), height, width, resize)
+    assert back.shape == (height, width)
+    assert back.dtype == np.float32
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
+    edge = abs(distance - height / 4) < 1.5 * max(1, max(height, width) / 96)
+    np.testing.assert_array_equal((back > 0.5)[~edge], mask[~edge])
+
+
+@pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_map_goes_back_without_shift_or_padding(resize, transposed):
+    """A ramp in the image comes back as the same ramp; at an even and an odd difference."""
+    for width in (70, 71):
+        y, x = np.mgrid[:50, :width]
+        ramp = (2 * x + y).astype(np.uint8)
+        ramp = ramp.T if transposed else ramp
+        square, *_ = to_square(np.repeat(ramp[..., None], 3, axis=2), ramp > 0, 200, resize)
+        back = from_square(square[..., 0].astype(np.float32), *ramp.shape, resize)
+        inside = np.ones(ramp.shape, bool)
+        if resize == "crop":
+            margin = -(-(width - 50) // 2)
+            across = inside.T if transposed else inside
+            across[:, :margin] = across[:, width - margin :] = False
+            assert (back[~inside] == 0).all()
+        assert abs(back - ramp)[inside].max() <= 1.5
+        assert abs((back - ramp)[inside].mean()) < 0.1
+
+
+def test_a_map_of_another_resize():
+    with pytest.raises(UserError, match=r"data\.resize=squash"):
+        from_square(np.zeros((8, 8), np.float32), 4, 4, "squash")

@@ -11,6 +11,7 @@ from scipy.signal import correlate2d
 
 Matrices = list[np.ndarray]
 Basis = Callable[[np.ndarray], np.ndarray]  # offsets [..., 2] → weights [...]
+Window = Callable[[np.ndarray, int], np.ndarray]  # distances [...], kernel size → factors [...]
 
 
 def rotations(order: int) -> Matrices:
@@ -29,24 +30,28 @@ def hat(offsets: np.ndarray) -> np.ndarray:
     return np.prod(np.maximum(0, 1 - np.abs(offsets)), axis=-1)
 
 
-def turned(plane: np.ndarray, element: np.ndarray, basis: Basis, disc: bool) -> np.ndarray:
-    """(g·ψ)(v) = ψ(g⁻¹v) at every pixel v; with `disc`, all is 0 beyond half the kernel's side."""
+def square(distances: np.ndarray, size: int) -> np.ndarray:
+    """The window that takes nothing away."""
+    return np.ones_like(distances)
+
+
+def turned(plane: np.ndarray, element: np.ndarray, basis: Basis, window: Window) -> np.ndarray:
+    """(g·ψ)(v) = ψ(g⁻¹v) at every pixel v; the window is applied to both planes."""
     size = len(plane)
     pixels = np.stack(np.meshgrid(*[np.arange(size) - size // 2] * 2, indexing="ij"), axis=-1)
-    inside = np.linalg.norm(pixels, axis=-1) <= (size / 2 if disc else np.inf)
+    left = window(np.linalg.norm(pixels, axis=-1), size)
     result = np.zeros_like(plane)
-    for row, column in zip(*np.nonzero(inside), strict=True):
+    for row, column in np.ndindex(size, size):
         source = np.linalg.inv(element) @ pixels[row, column]
-        result[row, column] = np.sum(plane * inside * basis(source - pixels))
-    return result
+        result[row, column] = np.sum(plane * left * basis(source - pixels))
+    return result * left
 
 
-def scale(size: int, group: Matrices, basis: Basis, disc: bool) -> float:
-    """What makes turned kernels of unit white noise have mean square 1 where they are not 0."""
+def scale(size: int, group: Matrices, basis: Basis, window: Window) -> float:
+    """What makes turned kernels of white noise keep their mean square, over all elements."""
     impulses = np.eye(size**2).reshape(-1, size, size)
-    kernels = np.array([[turned(w, g, basis, disc) for w in impulses] for g in group])
-    variance = np.square(kernels).sum(axis=1)  # [|G|, k, k]
-    return variance[:, variance[0] > 0].mean() ** -0.5
+    kernels = np.array([[turned(w, g, basis, window) for w in impulses] for g in group])
+    return size * np.sqrt(len(group) / np.sum(kernels**2))
 
 
 def group_convolution(
@@ -54,7 +59,7 @@ def group_convolution(
     weight: np.ndarray,
     group: Matrices,
     basis: Basis = hat,
-    disc: bool = False,
+    window: Window = square,
 ) -> np.ndarray:
     """y[c', g](u) = Σ_c Σ_h Σ_v x[c, h](u + v) · ψ[c', c, g⁻¹h](g⁻¹v), zero outside the image.
 
@@ -63,17 +68,17 @@ def group_convolution(
         weight: ψ, [C', C, in_order, k, k].
         group: the elements, in the order of the orientation channels.
         basis: the function that carries each weight to the offsets between the pixels.
-        disc: whether kernels are 0 beyond half their side from their middle.
+        window: what is left of kernels at a distance from their middle.
 
     Returns:
         [C', |G|, H, W].
     """
     fields, in_fields, in_order, size, _ = weight.shape
-    weight = weight * scale(size, group, basis, disc)
+    weight = weight * scale(size, group, basis, window)
     y = np.zeros((fields, len(group), *x.shape[2:]))
     for out, c, h in np.ndindex(fields, in_fields, in_order):
         for g, element in enumerate(group):
             s = index_of(np.linalg.inv(element) @ group[h], group) if in_order > 1 else 0
-            kernel = turned(weight[out, c, s], element, basis, disc)
+            kernel = turned(weight[out, c, s], element, basis, window)
             y[out, g] += correlate2d(x[c, h], kernel, mode="same")
     return y

@@ -18,7 +18,15 @@ from torch.nn import functional
 
 from polyp.errors import UserError
 from polyp.layers import LayerFamily
-from tests.layers.definition import Basis, Matrices, group_convolution, hat, index_of
+from tests.layers.definition import (
+    Basis,
+    Matrices,
+    Window,
+    group_convolution,
+    hat,
+    index_of,
+    square,
+)
 
 IN_FIELDS, FIELDS = 2, 3
 
@@ -56,7 +64,7 @@ def float64():
 class FamilyTester:
     group: Matrices  # the elements, in the order of the orientation channels
     basis: Basis = staticmethod(hat)
-    disc: bool = False  # whether kernels are 0 beyond half their side
+    window: Window = staticmethod(square)
 
     def make(self, kernel_size: int = 3) -> LayerFamily:
         raise NotImplementedError
@@ -114,7 +122,7 @@ class FamilyTester:
             conv.weight.detach().reshape(2, 2, in_order, kernel_size, kernel_size).numpy(),
             self.group,
             self.basis,
-            self.disc,
+            self.window,
         )
         y = conv(x).detach().reshape(expected.shape).numpy()
         np.testing.assert_allclose(y, expected, atol=1e-12)

@@ -8,6 +8,7 @@ class TestP4UNet(ModelTester):
 
 import copy
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -45,10 +46,10 @@ class ModelTester:
         config = OmegaConf.load(CONFIGS / f"{self.config}.yaml")
         return hydra.utils.instantiate(OmegaConf.merge(config, OmegaConf.create(overrides)))
 
-    def small(self) -> nn.Module:
+    def small(self, widths: Sequence[int] | None = None) -> nn.Module:
         """A small model in evaluation mode whose parameters and statistics are not the initial
         ones, as after some training."""
-        model = self.make(widths=list(self.widths))
+        model = self.make(widths=list(widths or self.widths))
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim == 1:  # scales and biases, which start as ones and zeros
@@ -103,6 +104,19 @@ class ModelTester:
             assert error < 1e-4
         else:
             assert error > 1e-2
+
+    @pytest.mark.parametrize("size", [64, 96, 128])
+    def test_quarter_turns_at_full_depth(self, size):
+        model = self.small(widths=[2, 2, 2, 4, 4])
+        image = torch.randn(1, 3, size, size)
+        with torch.no_grad():
+            output = model(image)
+            for turns in (1, 2, 3):
+                error = (model(image.rot90(turns, (2, 3))) - output.rot90(turns, (2, 3))).abs()
+                if self.equivariant:
+                    assert error.max() < 1e-5 * output.abs().max()
+                else:
+                    assert error.max() > 1e-2 * output.abs().max()
 
     def test_save_and_load(self):
         model = self.small()

@@ -1,0 +1,82 @@
+"""Paired tests between systems on the same images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy import stats
+
+from polyp.evaluation.scores import summary
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Whether a scores higher than b on the same images.
+
+    difference: mean of a − b over the images, with its bootstrap 95 % interval `low` to `high`.
+    effect: matched-pairs rank-biserial correlation, from −1 (b higher everywhere) to 1.
+    p: of the two-sided Wilcoxon signed-rank test. p_holm: the same, corrected by Holm.
+    """
+
+    a: str
+    b: str
+    images: int
+    difference: float
+    low: float
+    high: float
+    effect: float
+    p: float
+    p_holm: float
+
+
+def paired_tests(values: dict[str, np.ndarray]) -> list[PairedTest]:
+    """A test a pair of systems, {label: float64 [images]}, corrected over all the pairs."""
+    pairs = list(combinations(values, 2))
+    # Averages over seeds differ in their last digits where the scores do not.
+    differences = [np.round(values[a] - values[b], 12) for a, b in pairs]
+    p_values = [wilcoxon(d) for d in differences]
+    tests = []
+    for (a, b), d, p, p_holm in zip(pairs, differences, p_values, holm(p_values), strict=True):
+        bootstrapped = summary(d)
+        low, high = bootstrapped["ci95"]
+        mean = bootstrapped["mean"]
+        tests.append(PairedTest(a, b, len(d), mean, low, high, rank_biserial(d), p, p_holm))
+    return tests
+
+
+def wilcoxon(differences: np.ndarray) -> float:
+    """Two-sided p of the signed-rank test (Wilcoxon, 1945); zeros are dropped, as he did.
+
+    Without any difference other than zero, p is 1.
+    """
+    differences = differences[differences != 0]
+    if not differences.size:
+        return 1.0
+    return float(stats.wilcoxon(differences).pvalue)
+
+
+def rank_biserial(differences: np.ndarray) -> float:
+    """Matched-pairs rank-biserial correlation (Kerby, 2014), zeros dropped; 0 if all are.
+
+    The share of the rank sum on the positive side minus that on the negative.
+    """
+    differences = differences[differences != 0]
+    if not differences.size:
+        return 0.0
+    ranks = stats.rankdata(np.abs(differences))
+    return float((ranks * np.sign(differences)).sum() / ranks.sum())
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values corrected by Holm's step-down procedure (1979), in the order given.
+
+    The smallest of m is multiplied by m, the next by m − 1, …; none is less than one before it,
+    and none more than 1.
+    """
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return adjusted

@@ -1,0 +1,16 @@
+"""Take a trained network away: `python scripts/export.py run=PATH output=FILE.onnx`."""
+
+from omegaconf import DictConfig
+
+from polyp.cli import command_line
+
+
+@command_line(config_path="../configs", config_name="export")
+def main(config: DictConfig) -> None:
+    from polyp.export import export
+
+    export(str(config.run), str(config.output))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Corrections, effect sizes and tests against their definitions."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from polyp.comparison.statistics import holm, paired_tests, rank_biserial, wilcoxon
+
+
+def test_holm_by_hand():
+    # Sorted .005, .01, .03, .04: 4 × .005, 3 × .01, 2 × .03, then 1 × .04 raised to the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == pytest.approx([1, 1])
+    assert holm([0.2]) == pytest.approx([0.2])
+
+
+def test_rank_biserial_by_hand():
+    # |d| ranks 1, 2, 3.5, 3.5; the zero is dropped. Positive 1 + 3.5 + 3.5 = 8, negative 2.
+    assert rank_biserial(np.array([0.1, -0.2, 0.3, 0.3, 0])) == pytest.approx((8 - 2) / 10)
+    assert rank_biserial(np.array([0.1, 0.2])) == 1
+    assert rank_biserial(np.array([-0.1, -0.2])) == -1
+    assert rank_biserial(np.zeros(4)) == 0
+
+
+def test_wilcoxon_is_exact_for_few_images():
+    assert wilcoxon(np.array([1.0, 2, 3, 4, 5])) == pytest.approx(2 / 2**5)
+
+
+def test_rank_biserial_agrees_with_the_statistic_of_the_test():
+    d = np.random.default_rng(0).normal(0.3, 1, 40)
+    positive = stats.wilcoxon(d, alternative="greater").statistic
+    assert rank_biserial(d) == pytest.approx(2 * positive / (40 * 41 / 2) - 1)
+
+
+@pytest.mark.parametrize("images", [1, 2, 60])
+def test_systems_that_agree_everywhere(images):
+    scores = np.random.default_rng(0).random(images)
+    # The same scores up to the rounding of an average.
+    (test,) = paired_tests({"a": scores, "b": scores * (1 + 1e-16) + 1e-16})
+    assert (test.p, test.p_holm, test.effect) == (1, 1, 0)
+    assert (test.difference, test.low, test.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("images", [1, 3, 12, 92])
+def test_many_zeros_and_ties_warn_of_nothing(images):
+    a = np.round(np.random.default_rng(0).random(images), 1)
+    (test,) = paired_tests({"a": a, "b": np.roll(a, 1)})
+    assert 0 <= test.p <= 1
+
+
+def test_all_pairs_with_their_direction_and_the_same_bootstrap_each_time():
+    generator = np.random.default_rng(0)
+    low = generator.uniform(0, 0.5, 30)
+    values = {"high": low + 0.3, "middle": low + 0.1 * generator.random(30), "low": low}
+    tests = paired_tests(values)
+    assert [(t.a, t.b) for t in tests] == [("high", "middle"), ("high", "low"), ("middle", "low")]
+    assert all(t.effect == 1 and 0 < t.low < t.difference < t.high for t in tests[:1])
+    assert tests[1].difference == pytest.approx(0.3)
+    assert [t.p_holm for t in tests] == holm([t.p for t in tests])
+    assert tests == paired_tests(values)

@@ -1,0 +1,91 @@
+"""What the tables hold, in each of their forms."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from polyp.comparison.run import read_run
+from polyp.comparison.sections import make_sections
+from polyp.comparison.table import Table
+from polyp.comparison.tables import outlier_lists, outliers_table, systems_table
+from polyp.evaluation import summary
+
+DICE = [0.9, 0.8, 0.7, 0.6, 0.45, 0.2]
+
+
+@pytest.fixture
+def section(write_run):
+    folders = [
+        write_run("0", dice=DICE),
+        write_run("1", seed=1, dice=[d - 0.1 for d in DICE]),
+        write_run("2", "p4unet", dice=[0.9, 0.9, 0.3, 0.9, 0.9, 0.1], multiply_adds=None),
+    ]
+    return make_sections([read_run(folder) for folder in folders])[0][0]
+
+
+def test_numbers_of_the_systems(section):
+    record = systems_table(section, 0.5).records[1]
+    dice = np.array(DICE) - 0.05
+    assert record["system"] == "unet"
+    assert record["seeds"] == 2
+    assert record["dice_mean"] == pytest.approx(dice.mean())
+    assert record["dice_std_over_seeds"] == pytest.approx(0.1 / np.sqrt(2))
+    assert record["dice_median"] == pytest.approx(np.median(dice))
+    low, high = summary(dice)["ci95"]
+    assert (record["dice_ci95_low"], record["dice_ci95_high"]) == pytest.approx((low, high))
+    assert record["outliers"] == 2
+    turned = np.mean([run.consistency[:, 1:] for run in section.systems[1].runs], axis=0)
+    assert record["equivariance_mean"] == pytest.approx(turned.mean())
+    assert record["equivariance_min"] == pytest.approx(turned.mean(axis=0).min())
+    assert record["equivariance_at_90"] == pytest.approx(turned[:, 1].mean())
+    assert record["equivariance_ceiling"] == pytest.approx(0.99)
+    assert record["training_seconds"] == 60
+
+
+def test_one_run_has_its_own_numbers_to_the_last_digit(section):
+    record = systems_table(section, 0.5).records[0]
+    own = summary([0.9, 0.9, 0.3, 0.9, 0.9, 0.1])
+    assert (record["dice_mean"], record["dice_ci95_low"]) == (own["mean"], own["ci95"][0])
+
+
+def test_cells_of_the_systems(section):
+    table = systems_table(section, 0.5)
+    p4unet, unet = (dict(zip(table.header, row, strict=True)) for row in table.rows)
+    assert unet["Dice"] == "0.558 ± 0.071"
+    assert p4unet["Dice"] == "0.667"  # one seed has no spread
+    assert unet["parameters"] == "1,234,567"
+    assert unet["multiply-adds"] == "5.00 G"
+    assert p4unet["multiply-adds"] == "–"
+    assert unet["training"] == "1.0 min"
+
+
+def test_outliers(section):
+    assert outlier_lists(section, 0.5) == {
+        "p4unet": ["c", "f"],
+        "unet": ["e", "f"],
+        "all systems": ["f"],
+    }
+    table = outliers_table(section, 0.5)
+    assert [row[:2] for row in table.rows] == [["f", "2 of 2"], ["c", "1 of 2"], ["e", "1 of 2"]]
+    assert outliers_table(section, 0.0).csv() == "image,systems,p4unet,unet\n"
+
+
+def test_forms():
+    table = Table(
+        "Tests", "a_b: 5 %", ["A", "A − B"], [["x|<b>", "−0.1"]], [{"a": "x", "d": -0.125}]
+    )
+    assert list(csv.DictReader(io.StringIO(table.csv()))) == [{"a": "x", "d": "-0.125"}]
+    assert table.markdown().splitlines() == [
+        "Tests. a_b: 5 %.",
+        "",
+        "| A | A − B |",
+        "| --- | ---: |",
+        "| x\\|<b> | −0.1 |",
+    ]
+    latex = table.latex()
+    assert r"\caption{Tests. a\_b: 5 \%.}" in latex
+    assert r"  x|$<$b$>$ & $-$0.1 \\" in latex
+    assert latex.index(r"\toprule") < latex.index(r"\midrule") < latex.index(r"\bottomrule")
+    assert "x|&lt;b&gt;" in table.html()
