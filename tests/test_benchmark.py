@@ -1,7 +1,6 @@
 """The benchmark runs, measures what it says, and no kernel expansion has become expensive."""
 
 import csv
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,18 +24,12 @@ def test_the_floor_does_the_same_convolutions(name):
 
 
 @pytest.mark.slow
-def test_steps_stay_near_their_floor(tmp_path, monkeypatch, capsys):
+def test_steps_stay_near_their_floor(tmp_path, script, capsys):
     """Generous bounds, for machines that do other work at the same time: naive ways to expand the
-    kernels cost more. (See README.md for measured ratios.)"""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import benchmark
-    finally:
-        sys.path.pop(0)
+    kernels cost more. (README.md has measured ratios.)"""
     options = ["image_size=64", "rounds=5", "models.p4unet.widths=[4,8,16]"]
     options += [f"models.{m}.widths=[2,4,8]" for m in ("se2unet", "steerableunet")]
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *options, f"hydra.run.dir={tmp_path}"])
-    benchmark.main()
+    script("benchmark", *options, f"hydra.run.dir={tmp_path}")
     with (tmp_path / "benchmark.csv").open() as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
     assert set(rows) == {"p4unet", "se2unet", "steerableunet"}

@@ -41,3 +41,12 @@ def test_leaves_the_random_state_alone():
     state = torch.get_rng_state()
     rotation_error(P4Layers(3), [30], seeds=1)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_script_draws_and_prints(script, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script("rotation_error", "output=error.png", "angles=[0,45,90]", "seeds=1")
+    assert [path.name for path in tmp_path.iterdir()] == ["error.png"]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert all("45°: 0." in line for line in lines)
