@@ -95,6 +95,7 @@ def refused(command_line, capfd: pytest.CaptureFixture) -> Callable[..., str]:
     """Runs train.py, which must end with status 1 and one line on standard error: that line."""
 
     def run(*arguments: str) -> str:
+        capfd.readouterr()
         with pytest.raises(SystemExit) as exit:
             command_line(*arguments)
         assert exit.value.code == 1
