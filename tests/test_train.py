@@ -209,7 +209,8 @@ def test_a_resumed_run_ends_with_the_same_weights(command_line, monkeypatch, aug
 
 def test_control_c_says_how_to_go_on(tmp_path: Path):
     options = [*TINY_SYNTHETIC, "trainer.max_epochs=10000", f"hydra.run.dir={tmp_path}"]
-    process = subprocess.Popen(
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    with subprocess.Popen(
         [sys.executable, "train.py", *options],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
@@ -217,18 +218,17 @@ def test_control_c_says_how_to_go_on(tmp_path: Path):
         text=True,
         # Where the tests run in the background, a child would ignore the signal.
         preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
-        last = tmp_path / "checkpoints" / "last.ckpt"
-        deadline = time.monotonic() + 120
-        while not last.exists():
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    ) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not last.exists():
+                assert process.poll() is None, process.stderr.read()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 1
     assert stderr.splitlines()[-1].startswith(f"error: interrupted; resume={last} ")
     assert "Traceback" not in stderr
