@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from polyp.comparison.systems import System
-from polyp.evaluation.figures import BLUE, SKY, STYLE, VERMILLION
+from polyp.evaluation.figures import BLUE, OUTLIERS, SKY, STYLE, VERMILLION
 
 # Six of the colours of Okabe and Ito (2008): yellow is hard to see as a line, black is the ceiling.
 COLOURS = (BLUE, VERMILLION, "#009E73", "#E69F00", "#CC79A7", SKY)
@@ -169,13 +169,7 @@ def _boxes(
         medianprops={"color": colour, "linewidth": 2.5},
         whiskerprops={"color": colour},
         capprops={"color": colour},
-        flierprops={
-            "marker": ".",
-            "markersize": 6,
-            "markerfacecolor": "#9A9A9A",
-            "markeredgecolor": "none",
-            "alpha": 0.6,
-        },
+        flierprops=OUTLIERS,
     )
 
 

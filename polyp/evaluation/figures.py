@@ -29,6 +29,15 @@ STYLE = {
     "savefig.dpi": 150,
 }
 
+# Of box plots: small and light, as there are many.
+OUTLIERS = {
+    "marker": ".",
+    "markersize": 6,
+    "markerfacecolor": "#9A9A9A",
+    "markeredgecolor": "none",
+    "alpha": 0.6,
+}
+
 
 @dataclass(frozen=True)
 class Turned:
@@ -81,13 +90,7 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
             medianprops={"color": BLUE, "linewidth": 1.5},
             whiskerprops={"color": SKY},
             capprops={"color": SKY},
-            flierprops={
-                "marker": ".",
-                "markersize": 6,
-                "markerfacecolor": "#9A9A9A",
-                "markeredgecolor": "none",
-                "alpha": 0.6,
-            },
+            flierprops=OUTLIERS,
         )
         axes.plot(angles, ceiling.mean(axis=0), color="black", linestyle="--", linewidth=1.8)
         axes.plot(
