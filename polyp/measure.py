@@ -16,7 +16,7 @@ from torch import nn
 
 from polyp.errors import UserError
 from polyp.evaluation import check_angles, evaluate
-from polyp.models import multiply_adds
+from polyp.models import collapse, multiply_adds
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def measure(
     """Measures a model on the test set; writes tables and figures into `folder`.
 
     Args:
-        model: with the weights to measure; it is moved to `device`.
+        model: with the weights to measure; it is left as it is.
         data: after its `setup`.
         angles: of the rotation sweep, in degrees.
         device: where the model runs, in float32.
@@ -46,8 +46,9 @@ def measure(
     Returns:
         What metrics.json holds, see outputs/README.md.
     """
+    # Collapsed, or each of the sweep's thousands of forward passes would do what one can.
     results = evaluate(
-        model.to(device), data.test_dataloader(), angles, device, folder, title=title
+        collapse(model).to(device), data.test_dataloader(), angles, device, folder, title=title
     )
     return {
         **facts,

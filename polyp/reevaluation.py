@@ -96,6 +96,7 @@ def _config(
     if data_choice == saved.choices["data"] and not named & {f"data.{key}" for key in SPLIT}:
         split = split_name(saved.config)
         config.data.split_file = str(saved.folder / "split.json")
+        config.data.train_fraction = 1.0  # the file names no other training images
     config.data.augmentation = []  # of training images
     if asked.evaluation.angles is not None:
         config.evaluation.angles = asked.evaluation.angles

@@ -14,7 +14,7 @@ from torch.utils import data
 from polyp.data.datasets import Dataset
 from polyp.data.geometry import RESIZES
 from polyp.data.prepared import Prepared, prepare
-from polyp.data.splits import Split, make_split, read_split
+from polyp.data.splits import Split, make_split, read_split, take_fraction
 from polyp.errors import UserError
 from polyp.files import atomic_path
 
@@ -35,6 +35,9 @@ class DataModule(LightningDataModule):
         split_seed: seed of the split; apart from `seed`, so that runs of different seeds are
             tested on the same images.
         split_file: a `split.json` to use instead.
+        train_fraction: part of the training set that is used, in (0, 1]. A smaller one is within
+            every larger one. An epoch has as many steps as with the whole set, in several passes,
+            so that runs of all fractions train equally long, under the same schedule.
         resize: "pad", "crop" or "stretch", see `to_square`.
         augmentation: albumentations transforms, applied to training images in this order.
         seed: of shuffling and augmentation.
@@ -52,6 +55,7 @@ class DataModule(LightningDataModule):
         split: str = "random",
         split_seed: int = 0,
         split_file: str | None = None,
+        train_fraction: float = 1.0,
         resize: str = "pad",
         augmentation: Sequence = (),
         seed: int = 0,
@@ -64,6 +68,9 @@ class DataModule(LightningDataModule):
         _check_counts(minimum=0, split_seed=split_seed, num_workers=num_workers)
         if resize not in RESIZES:
             raise UserError(f"data.resize={resize}: must be one of {', '.join(RESIZES)}")
+        if not isinstance(train_fraction, int | float) or not 0 < train_fraction <= 1:
+            raise UserError(f"data.train_fraction={train_fraction}: must be above 0 and at most 1")
+        self.train_fraction = train_fraction
         self.dataset, self.image_size, self.batch_size = dataset, image_size, batch_size
         self.split_by, self.split_seed, self.split_file = split, split_seed, split_file
         self.resize, self.augmentation = resize, list(augmentation)
@@ -81,6 +88,8 @@ class DataModule(LightningDataModule):
             self.ids = make_split(samples, self.split_by, self.split_seed)
         else:
             self.ids = read_split(self.split_file, samples)
+        self.epoch_images = len(self.ids["train"])
+        self.ids["train"] = take_fraction(self.ids["train"], self.train_fraction, self.split_seed)
 
     def write_split(self, path: Path) -> None:
         """Writes the ids of the three parts as `split.json`."""
@@ -97,7 +106,8 @@ class DataModule(LightningDataModule):
         rank, processes = 0, 1
         if self.trainer is not None:
             rank, processes = self.trainer.global_rank, self.trainer.world_size
-        return self._loader(part, ShuffledEpochs(len(part), self.seed, rank, processes))
+        sampler = ShuffledEpochs(len(part), self.epoch_images, self.seed, rank, processes)
+        return self._loader(part, sampler)
 
     def val_dataloader(self) -> data.DataLoader:
         return self._loader(self.part("val"))
@@ -162,14 +172,16 @@ class ShuffledEpochs(data.Sampler):
     No state is carried from epoch to epoch, so a resumed run sees what an uninterrupted one sees.
 
     Args:
-        length: images an epoch.
+        images: of the training set.
+        length: images an epoch; if it is more, the set is gone through several times, in a new
+            order each time.
         seed: of the order and of the augmentation.
         rank, processes: which of how many processes that train together this one is. They share
             an epoch out; if it doesn't divide, the first images of it are taken twice.
     """
 
-    def __init__(self, length: int, seed: int, rank: int = 0, processes: int = 1):
-        self.length, self.seed, self.epoch = length, seed, 0
+    def __init__(self, images: int, length: int, seed: int, rank: int = 0, processes: int = 1):
+        self.images, self.length, self.seed, self.epoch = images, length, seed, 0
         self.rank, self.processes = rank, processes
 
     def set_epoch(self, epoch: int) -> None:
@@ -181,10 +193,12 @@ class ShuffledEpochs(data.Sampler):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(self.length)
+        passes = -(-self.length // self.images)  # rounded up
+        order = np.concatenate([rng.permutation(self.images) for _ in range(passes)])[: self.length]
         seeds = rng.integers(2**31, size=self.length)
-        mine = np.resize(order, len(self) * self.processes)[self.rank :: self.processes]
-        return iter([(int(index), int(seeds[index])) for index in mine])
+        items = list(zip(order.tolist(), seeds.tolist(), strict=True))
+        mine = np.resize(np.arange(self.length), len(self) * self.processes)
+        return iter([items[position] for position in mine[self.rank :: self.processes]])
 
 
 def _check_counts(minimum: int = 1, **values: object) -> None:

@@ -63,6 +63,16 @@ def _sizes(count: int) -> tuple[int, int, int]:
     return count - 2 * held_out, held_out, held_out
 
 
+def take_fraction(ids: list[str], fraction: float, seed: int) -> list[str]:
+    """Some of the ids, at random and at least one, in their order: a fraction in (0, 1].
+
+    Those of a smaller fraction are among those of a larger one with the same seed.
+    """
+    count = max(1, round(fraction * len(ids)))
+    kept = np.random.default_rng(seed).permutation(len(ids))[:count]
+    return [ids[position] for position in sorted(kept)]
+
+
 def read_split(path: str | Path, samples: list[Sample]) -> Split:
     """A split from a `split.json`, checked against the dataset.
 

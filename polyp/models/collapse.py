@@ -15,8 +15,8 @@ def collapse(model: nn.Module) -> nn.Module:
     trained on in any useful way: nothing ties the rotations of a kernel together any more.
 
     Args:
-        model: any module whose convolutions, each followed by its normalisation, stand in
-            `nn.Sequential`s, as they do in `UNet`. It is left as it is.
+        model: any module. It is left as it is. Normalisation is folded where it follows its
+            convolution in an `nn.Sequential`, as it does in `UNet`, and kept elsewhere.
     """
     with torch.no_grad():
         return _collapsed(copy.deepcopy(model)).eval()
@@ -28,7 +28,7 @@ def _collapsed(module: nn.Module) -> nn.Module:
     if isinstance(module, nn.Sequential):
         layers: list[nn.Module] = []
         for layer in module:
-            if isinstance(layer, Norm):
+            if isinstance(layer, Norm) and layers and isinstance(layers[-1], nn.Conv2d):
                 _fold(layers[-1], *layer.scale_and_shift())
             else:
                 layers.append(layer)
@@ -50,4 +50,4 @@ def _ordinary(expanded: ExpandedConv) -> nn.Conv2d:
 def _fold(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:
     """Makes a convolution do what a scale and a shift of each channel do after it."""
     conv.weight.mul_(scale[:, None, None, None])
-    conv.bias = nn.Parameter(shift.clone())
+    conv.bias = nn.Parameter(shift if conv.bias is None else shift + scale * conv.bias)

@@ -63,7 +63,7 @@ def test_loaders_cover_their_part_once():
 
 def test_epochs_are_a_function_of_seed_and_epoch():
     def epoch(seed: int, number: int) -> list[tuple[int, int]]:
-        sampler = ShuffledEpochs(50, seed)
+        sampler = ShuffledEpochs(50, 50, seed)
         sampler.set_epoch(number)
         return list(sampler)
 
@@ -75,9 +75,9 @@ def test_epochs_are_a_function_of_seed_and_epoch():
 
 @pytest.mark.parametrize("length", [50, 49])
 def test_processes_share_an_epoch_out(length):
-    shares = [list(ShuffledEpochs(length, 0, rank, processes=2)) for rank in (0, 1)]
+    shares = [list(ShuffledEpochs(length, length, 0, rank, processes=2)) for rank in (0, 1)]
     assert len(shares[0]) == len(shares[1]) == 25
-    assert set(shares[0]) | set(shares[1]) == set(ShuffledEpochs(length, 0))
+    assert set(shares[0]) | set(shares[1]) == set(ShuffledEpochs(length, length, 0))
     assert len(set(shares[0]) & set(shares[1])) == 50 - length
 
 
@@ -86,6 +86,31 @@ def test_seed_changes_the_order_and_not_the_split():
     assert one.ids == other.ids
     first = [next(iter(data.train_dataloader()))["id"] for data in (one, other)]
     assert first[0] != first[1]
+
+
+def test_a_fraction_of_the_training_set_keeps_the_steps_of_an_epoch():
+    whole, half, tenth = module(), module(train_fraction=0.5), module(train_fraction=0.1)
+    assert set(tenth.ids["train"]) < set(half.ids["train"]) < set(whole.ids["train"])
+    assert len(half.ids["train"]) == round(0.5 * len(whole.ids["train"]))
+    assert (half.ids["val"], half.ids["test"]) == (whole.ids["val"], whole.ids["test"])
+    assert len(tenth.train_dataloader()) == len(whole.train_dataloader())
+    seen = [id for batch in tenth.train_dataloader() for id in batch["id"]]
+    assert len(seen) == len(whole.ids["train"])
+    counts = [seen.count(id) for id in tenth.ids["train"]]
+    assert sum(counts) == len(seen)
+    assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize("fraction", [0, 1.5, "half"])
+def test_no_such_fraction_of_the_training_set(fraction):
+    with pytest.raises(UserError, match=r"data\.train_fraction=.*above 0 and at most 1"):
+        module(train_fraction=fraction)
+
+
+def test_images_seen_twice_in_an_epoch_are_augmented_differently():
+    pairs = list(ShuffledEpochs(5, 20, seed=0))
+    assert len(set(pairs)) == 20
+    assert {index for index, _ in pairs} == set(range(5))
 
 
 def test_split_seed_and_split_file(tmp_path):

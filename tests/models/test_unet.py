@@ -1,6 +1,9 @@
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
 from polyp.layers import P4Layers, PlainLayers, operator_entries
 from polyp.models import UNet, multiply_adds
-from tests.models.model_tester import ModelTester
+from tests.models.model_tester import CONFIGS, ModelTester
 
 
 class TestUNet(ModelTester):
@@ -34,3 +37,18 @@ def test_multiply_adds_by_hand():
     # p4: 4 orientations of each field out, and 4 in but for the image.
     p4 = 9 * (64 * (16 * fine - 12 * 3 * 2) + 16 * 16 * coarse) + head
     assert multiply_adds(UNet([4, 6], P4Layers()), 8) == p4
+
+
+def test_the_small_models_have_about_equal_parameters():
+    counts = {}
+    with initialize_config_dir(str(CONFIGS.parent), version_base="1.3"):
+        for name in ("unet", "p4unet", "se2unet", "se2unet_bilinear", "steerableunet"):
+            model = instantiate(compose("train", [f"model={name}_small"]).model)
+            counts[name] = sum(p.numel() for p in model.parameters())
+    assert counts.pop("steerableunet") < 0.45 * counts["se2unet"]
+    assert counts == {
+        "unet": 492_061,
+        "p4unet": 491_263,
+        "se2unet": 489_948,
+        "se2unet_bilinear": 489_948,
+    }
