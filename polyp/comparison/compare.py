@@ -9,12 +9,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from polyp.comparison.figures import boxes_figure, curves_figure, dice_figure
+from polyp.comparison.figures import boxes_figure, curves_figure, dice_figure, images_figure
 from polyp.comparison.finding import find_runs
 from polyp.comparison.page import Part, page
 from polyp.comparison.run import Run, read_run
 from polyp.comparison.sections import Section, make_sections
 from polyp.comparison.statistics import paired_tests
+from polyp.comparison.systems import by_training_images
 from polyp.comparison.tables import (
     outlier_lists,
     outliers_table,
@@ -31,7 +32,8 @@ def compare(config: DictConfig) -> str:
 
     There it leaves index.html, which holds everything, and a folder a test set: the tables systems,
     dice_tests, equivariance_tests, outliers and runs as .csv, .md and .tex; dice.png,
-    equivariance.png, and equivariance-boxes-N.png of two systems each. Everything is computed
+    equivariance.png, equivariance-boxes-N.png of two systems each, and training-images.png where
+    systems differ in the number of images that they were trained on. Everything is computed
     before the first file is written.
 
     Returns what to print: the table of systems of each test set, and which runs were left out.
@@ -134,6 +136,9 @@ def _figures(section: Section, outlier_dice: float) -> list[tuple[str, str, byte
             _png(curves_figure(systems, title)),
         ),
     ]
+    if lines := by_training_images(systems):
+        caption = "Test Dice by the number of training images"
+        figures.append(("training-images", caption, _png(images_figure(lines, title))))
     for first in range(0, len(systems), 2):
         pair = systems[first : first + 2]
         figures.append(

@@ -10,10 +10,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, MultipleLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator, NullLocator
 
 from polyp.comparison.systems import System
 from polyp.evaluation.figures import BLUE, OUTLIERS, SKY, STYLE, VERMILLION
+from polyp.evaluation.scores import summary
 
 # Six of the colours of Okabe and Ito (2008): yellow is hard to see as a line, black is the ceiling.
 COLOURS = (BLUE, VERMILLION, "#009E73", "#E69F00", "#CC79A7", SKY)
@@ -102,6 +103,41 @@ def curves_figure(systems: Sequence[System], title: str) -> Figure:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         _angle_axis(axes)
         figure.legend(loc="outside right upper", labelspacing=0.8)
+    return figure
+
+
+def images_figure(lines: Sequence[Sequence[System]], title: str) -> Figure:
+    """Mean test Dice against the number of training images, a line for each list of systems."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12, 7))
+        axes = figure.add_subplot()
+        for index, line in enumerate(lines):
+            images = np.array([system.training_images for system in line])
+            scores = [summary(system.dice) for system in line]
+            mean = np.array([score["mean"] for score in scores])
+            low, high = np.array([score["ci95"] for score in scores]).T
+            axes.errorbar(
+                images * 1.015 ** (index - (len(lines) - 1) / 2),  # bars beside each other
+                mean,
+                (mean - low, high - mean),
+                color=_colour(index),
+                linestyle=LINES[index // len(COLOURS) % len(LINES)],
+                marker=MARKERS[index // len(COLOURS) % len(MARKERS)],
+                markersize=9,
+                linewidth=2.2,
+                capsize=5,
+                label=textwrap.fill(line[-1].label, 30),
+            )
+        counts = sorted({system.training_images for line in lines for system in line})
+        axes.set_xscale("log")
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_title(title, loc="left")
+        axes.set_xlabel("training images")
+        axes.set_ylabel("test Dice: mean and 95 % interval over the images")
+        axes.grid(axis="y", color=GRID)
+        axes.set_axisbelow(True)
+        axes.legend(loc="lower right")
     return figure
 
 

@@ -28,6 +28,9 @@ NOT_OF_THE_SYSTEM = (
     "trainer.log_every_n_steps",
 )
 
+# What differs between systems that were trained on more or fewer images.
+OF_TRAINING_IMAGES = ("train_images", "train_and_val_set", "data.train_fraction")
+
 
 @dataclass(frozen=True)
 class System:
@@ -43,6 +46,10 @@ class System:
     @property
     def seeds(self) -> list[int]:
         return [run.seed for run in self.runs]
+
+    @property
+    def training_images(self) -> int:
+        return len(self.first.parts["train"])
 
     @property
     def dice(self) -> np.ndarray:
@@ -116,6 +123,19 @@ def identity(run: Run) -> dict[str, Any]:
     }
 
 
+def by_training_images(systems: Sequence[System]) -> list[list[System]]:
+    """Systems that differ in nothing but how many images they were trained on, the fewest first.
+
+    A list for each of them that has at least two numbers of images.
+    """
+    lines: dict[tuple, list[System]] = defaultdict(list)
+    for system in systems:
+        own = {k: v for k, v in identity(system.first).items() if k not in OF_TRAINING_IMAGES}
+        lines[tuple(sorted((k, repr(v)) for k, v in own.items()))].append(system)
+    ordered = [sorted(line, key=lambda s: s.training_images) for line in lines.values()]
+    return [line for line in ordered if line[0].training_images < line[-1].training_images]
+
+
 def digest(ids: Sequence[str]) -> str:
     """Six hexadecimal digits that stand for a list of image ids."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:6]
@@ -156,6 +176,8 @@ def _implied(key: str, identities: Sequence[dict]) -> bool:
     """Whether a shorter difference says the same: a choice's name, or a number of images."""
     if key == "augmentation.transforms":
         shorter = ["augmentation"]
+    elif key == "train_images":
+        shorter = ["data.train_fraction"]
     elif key == "train_and_val_set":
         shorter = ["train_images", "val_images"]
     else:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from polyp.comparison.figures import boxes_figure, curves_figure, dice_figure
+from polyp.comparison.figures import boxes_figure, curves_figure, dice_figure, images_figure
 from polyp.comparison.run import read_run
 from polyp.comparison.systems import System
 
@@ -58,3 +58,17 @@ def test_nothing_overlaps_or_leaves_the_figure(systems, number, draw):
         assert box.y1 <= figure.bbox.height, name
     for label in figure.axes[0].get_xticklabels() + figure.axes[0].get_yticklabels():
         assert label.get_fontsize() >= 12
+
+
+def test_the_line_of_each_way_to_train_has_a_point_a_number_of_images(write_run):
+    run = read_run(write_run("0"))
+
+    def system(name: str, images: int) -> System:
+        parts = {"train": [f"t{i}" for i in range(images)], "val": ["v"]}
+        return System(name, [replace(run, parts=parts)])
+
+    lines = [[system(name, images) for images in (10, 40)] for name in ("p4unet", "unet")]
+    axes = images_figure(lines, "cvc").axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["10", "40"]
+    assert [len(bars.lines[0].get_xdata()) for bars in axes.containers] == [2, 2]
+    assert axes.containers[0].lines[0].get_ydata() == pytest.approx([run.dice.mean()] * 2)

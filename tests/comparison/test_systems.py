@@ -3,7 +3,7 @@
 import pytest
 
 from polyp.comparison.run import read_run
-from polyp.comparison.systems import group
+from polyp.comparison.systems import by_training_images, group
 
 
 @pytest.fixture
@@ -74,16 +74,29 @@ def test_keys_that_end_alike_are_told_apart(grouped):
 
 
 def test_other_training_images_make_another_system(grouped):
-    grouping = grouped({}, {}, {"train": ["t1"]}, {"train": ["t3", "t4"]})
-    assert (
-        sorted(label.split("=")[0] for label in labels(grouping))
-        == [
-            "unet",
-            "unet train_and_val_set",
-            "unet train_images",
-        ]
-        or len(labels(grouping)) == 3
+    grouping = grouped({}, {"train": ["t1"]}, {"train": ["t3", "t4"]})
+    said = {label.split("=")[0] for label in labels(grouping)}
+    assert said == {"unet", "unet train_images", "unet train_and_val_set"}
+
+
+def test_fractions_of_the_training_set_are_called_by_the_fraction(grouped):
+    tenth = {"train": ["t1"], "config": {"data.train_fraction": 0.5}}
+    grouping = grouped({"config": {"data.train_fraction": 1.0}}, tenth, {**tenth, "seed": 1})
+    assert labels(grouping) == {"unet", "unet train_fraction=0.5"}
+
+
+def test_ways_to_train_with_several_numbers_of_training_images(grouped):
+    whole, half = ({"data.train_fraction": fraction} for fraction in (1.0, 0.5))
+    grouping = grouped(
+        {"config": whole},
+        {"config": half, "train": ["t1"]},
+        {"config": half, "train": ["t1"], "seed": 1},
+        {"config": whole, "model": "p4unet"},
+        {"config": {**half, "optimizer.lr": 1.0}, "train": ["t1"]},
     )
+    (line,) = by_training_images(grouping.systems)
+    assert [system.training_images for system in line] == [1, 2]
+    assert [system.seeds for system in line] == [[0, 1], [0]]
 
 
 def test_labels_are_unique_whatever_the_differences(grouped):
