@@ -1,5 +1,6 @@
 """Unpacking archives from elsewhere, refusing those that could do harm."""
 
+import errno
 import os.path
 import shutil
 import stat
@@ -14,6 +15,9 @@ from polyp.errors import UserError
 
 MAX_BYTES = 2 * 10**9  # unpacked; the datasets have less than a tenth of it
 MAX_MEMBERS = 20_000  # a file takes room even if it is empty
+
+# What zipfile raises on damaged files.
+DAMAGE = (BadZipFile, NotImplementedError, EOFError, ValueError, struct.error, zlib.error)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -36,8 +40,10 @@ def unpack(archive: Path, folder: Path) -> None:
                     shutil.copyfileobj(source, file)
     except UserError:
         raise
-    except (BadZipFile, NotImplementedError, EOFError, ValueError, struct.error, zlib.error) as e:
-        raise UserError(f"{archive}: {_diagnosis(archive)} ({e}); fetch it anew") from e
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a wrong offset
+            raise
+        raise UserError(f"{archive}: {_diagnosis(archive)} ({error}); fetch it anew") from error
 
 
 def _plan(archive: Path, members: list[ZipInfo]) -> dict[PurePosixPath, ZipInfo]:
@@ -62,6 +68,9 @@ def _plan(archive: Path, members: list[ZipInfo]) -> dict[PurePosixPath, ZipInfo]
         files[path] = member
     if not files:
         raise UserError(f"{archive}: there are no files in it")
+    for path in files:
+        if not files.keys().isdisjoint(path.parents):
+            raise UserError(f"{archive}: refused, as {path} in it is below another file")
     around = os.path.commonpath([path.parent for path in files])
     return {path.relative_to(around): member for path, member in files.items()}
 

@@ -102,9 +102,10 @@ def fetch(part: Part, attempts: int, timeout: float) -> None:
                 pause = min(2 ** (attempt - 1), 60)
                 log.info("%s; trying again in %d s", fault, pause)
                 sleep(pause)
-    finally:
+    except BaseException:  # Ctrl-C too
         if part.beginning() is None:
             part.discard()  # of no use another time
+        raise
 
 
 def _attempt(part: Part, timeout: float) -> None:
