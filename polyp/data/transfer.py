@@ -32,12 +32,12 @@ class Beginning:
 
     Attributes:
         validator: its ETag or the time of its last change: another one is another file.
-        size: bytes of the whole; None if the server did not say.
+        size: bytes of the whole.
         start: bytes that are here, more than 0.
     """
 
     validator: str
-    size: int | None
+    size: int
     start: int
 
 
@@ -56,17 +56,14 @@ class Part:
             beginning = Beginning(**notes, start=self.path.stat().st_size)
         except (OSError, ValueError, TypeError, AttributeError, KeyError):
             return None  # not there, not readable, or not what `begin` writes
-        if not same or beginning.start == 0:
-            return None
-        too_long = beginning.size is not None and beginning.start > beginning.size
-        return None if too_long else beginning
+        return beginning if same and 0 < beginning.start <= beginning.size else None
 
     def begin(self, validator: str | None, size: int | None) -> None:
-        """Starts an empty file; without a validator there will be no going on from it."""
+        """Starts an empty file; there will be no going on from it if the server says too little."""
         self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.touch()
-        if validator:
+        if validator and size is not None:
             write_json(self.notes, {"url": self.url, "validator": validator, "size": size})
 
     def discard(self) -> None:
@@ -103,7 +100,7 @@ def fetch(part: Part, attempts: int, timeout: float) -> None:
                 log.info("%s; trying again in %d s", fault, pause)
                 sleep(pause)
     except BaseException:  # Ctrl-C too
-        if part.beginning() is None:
+        if not part.notes.exists():
             part.discard()  # of no use another time
         raise
 

@@ -295,6 +295,15 @@ def test_what_another_address_gave_is_not_gone_on_from(get, fails, server, place
     assert_whole(place, kvasir_dataset)
 
 
+def test_a_mistyped_address_does_not_cost_what_had_arrived(fails, server, place):
+    server.cuts = [100_000]
+    fails("attempts=1")
+    server.statuses = [404]
+    fails(f"url={server.url}/typo")
+    part = place.with_name("Kvasir-SEG.zip.part")
+    assert part.read_bytes() == server.content[:100_000]
+
+
 def test_a_server_that_ignores_ranges(get, server, place, kvasir_dataset):
     server.ranges = False
     server.cuts = [100_000]
