@@ -203,6 +203,26 @@ def test_the_dataset_is_fetched_and_checked(get, server, place, kvasir_dataset):
     assert server.ranges_asked() == [None]
 
 
+def test_no_reader_meets_half_a_dataset(get, place, monkeypatch):
+    """The folder is not there while its files are unpacked and read, and then by a renaming."""
+    read, rename = KvasirSEG.read, Path.rename
+    seen: list[str] = []
+
+    def reading(self, sample):
+        seen.append(f"read, {place.exists()}")
+        return read(self, sample)
+
+    def renaming(self, target):
+        if target == place:
+            seen.append(f"rename, {place.exists()}, {len(KvasirSEG(self).samples())}")
+        return rename(self, target)
+
+    monkeypatch.setattr(KvasirSEG, "read", reading)
+    monkeypatch.setattr(Path, "rename", renaming)
+    get()
+    assert seen == ["read, False"] * 12 + ["rename, False, 12"]
+
+
 def test_it_is_put_where_training_looks_for_it(script, server, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("POLYP_DATA", str(tmp_path / "all"))
     script("download_data", "data=kvasir", f"url={server.url}", "pairs=12")
