@@ -168,9 +168,9 @@ class KvasirSEG(PairedFolders):
     """
 
     help = (
-        "get it from https://datasets.simula.no/kvasir-seg/ and unpack it to Kvasir-SEG/images "
-        "and Kvasir-SEG/masks below the folder that POLYP_DATA names, or give its own folder as "
-        "data.root="
+        "python scripts/download_data.py data=kvasir gets it; or unpack it from "
+        "https://datasets.simula.no/kvasir-seg/ to Kvasir-SEG/images and Kvasir-SEG/masks below "
+        "the folder that POLYP_DATA names, or give its own folder as data.root="
     )
 
     # Near-identical images, found by comparing all pairs.
