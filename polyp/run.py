@@ -19,6 +19,7 @@ from polyp.errors import UserError
 from polyp.files import write_json
 from polyp.measure import log_summary, measure, provenance, split_name, sweep_angles
 from polyp.saved import load_checkpoint
+from polyp.survival import Terminated, says_how_to_go_on
 from polyp.training import (
     Checkpoints,
     EquivarianceMonitor,
@@ -30,6 +31,7 @@ from polyp.training import (
 log = logging.getLogger(__name__)
 
 
+@says_how_to_go_on
 def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     """Trains, evaluates the best checkpoint on the test set, and writes the run.
 
@@ -43,6 +45,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
 
     Raises:
         UserError: for everything that a user can mend.
+        Terminated: SIGTERM came.
     """
     resume = _resumed_checkpoint(config, folder)
     angles = sweep_angles(config, "angles")
@@ -54,7 +57,6 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     except ValueError as error:
         raise UserError(f"data.image_size={data.image_size}: {error}") from error
     data.setup()
-    data.write_split(folder / "split.json")
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
         "%s, %s parameters; %s: %s",
@@ -81,9 +83,13 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     )
     if resume is not None:
         _check_resumable(model, resume)
+    if trainer.is_global_zero:
+        data.write_split(folder / "split.json")
     try:
         with logging_redirect_tqdm():
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    except Terminated:
+        raise
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         raise UserError(
             f"interrupted; resume={checkpoints.last} hydra.run.dir={folder} goes on from the last "

@@ -8,6 +8,7 @@ from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from polyp.errors import UserError
+from polyp.training.checkpoints import AtomicCheckpointIO
 
 
 def make_trainer(precision: str = "auto", **options) -> Trainer:
@@ -30,7 +31,8 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
             num_sanity_val_steps=0,  # the data is checked before, and it would cost a pass
             enable_model_summary=False,
             enable_progress_bar=False,  # RunProgress has one for the whole run
-            use_distributed_sampler=False,  # our sampler divides the epoch itself
+            use_distributed_sampler=False,  # our data module shares images out itself
+            plugins=AtomicCheckpointIO(),
             **options,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
@@ -39,11 +41,17 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
 
 def _quieten_lightning() -> None:
     """What Lightning says about itself goes; what it says about a run's faults stays."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+    for name in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.accelerators.cuda",
+        "lightning.fabric.utilities.distributed",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     # Batches are cut from memory: more worker processes cost more than they bring at small sizes.
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     # Lightning's own use of a function that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.* is deprecated.*")
+    # It cannot know that our data module goes on within an epoch.
+    warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
     # An epoch of few steps is no mistake here: the loss is also logged by epoch.
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
