@@ -1,13 +1,18 @@
 """One run: from its config to its folder."""
 
+import atexit
 import logging
+import signal
 import time
 from pathlib import Path
 
 import lightning
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import LightningDataModule, Trainer
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
@@ -75,6 +80,10 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         logger=logger,
         callbacks=[RunProgress(), ValidationImages(), *_optional_callbacks(config), checkpoints],
     )
+    _check_sweep(trainer)
+    if trainer.strategy.launcher is not None:
+        # The processes that it starts wait for this one for ever, when this one has failed.
+        atexit.register(trainer.strategy.launcher.kill, signal.SIGKILL)
     module = Segmentation(
         model,
         loss=instantiate(config.loss),
@@ -144,6 +153,16 @@ def _resumed_checkpoint(config: DictConfig, folder: Path) -> Path | None:
             "hydra.run.dir starts a new one"
         )
     return None
+
+
+def _check_sweep(trainer: Trainer) -> None:
+    in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    if in_sweep and trainer.world_size > 1 and not SLURMEnvironment.detect():
+        # Each process would make the sweep by itself, and a sampler propose other values in each.
+        raise UserError(
+            f"a sweep (-m) trains each run in one process, and here are {trainer.world_size}: "
+            "trainer=auto, or these runs one by one"
+        )
 
 
 def _check_resumable(model: nn.Module, resume: Path) -> None:

@@ -1,6 +1,7 @@
 """How a run ends when it is stopped from outside, and what it then says: how to go on later."""
 
 import functools
+import logging
 import signal
 import sys
 import threading
@@ -62,8 +63,9 @@ def says_how_to_go_on(run: Callable[..., float]) -> Callable[..., float]:
 
     @functools.wraps(run)
     def wrapped(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
+        _raise_log_errors()
         try:
-            with sigterm_raises():
+            with sigterm_raises(), _threads_quiet_on_full_disk():
                 return run(config, folder, choices)
         except Terminated:
             if not first_process():
@@ -82,6 +84,39 @@ def says_how_to_go_on(run: Callable[..., float]) -> Callable[..., float]:
             ) from error
 
     return wrapped
+
+
+@contextmanager
+def _threads_quiet_on_full_disk() -> Iterator[None]:
+    """Within the block, a thread that a full disk ends prints no traceback.
+
+    TensorBoard's thread is meant: its error is raised again where the next value is logged.
+    """
+    before = threading.excepthook
+
+    def hook(arguments: Any) -> None:
+        if disk_full(arguments.exc_value) is None:
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+def _raise_log_errors() -> None:
+    """Makes a log that cannot be written an error, and not a traceback in place of each line."""
+
+    def fail(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            error.filename = handler.baseFilename
+        raise error
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = functools.partial(fail, handler)
 
 
 def how_to_go_on(folder: Path) -> str:

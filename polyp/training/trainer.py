@@ -6,6 +6,7 @@ import warnings
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.strategies import ParallelStrategy
 
 from polyp.errors import UserError
 from polyp.training.checkpoints import AtomicCheckpointIO
@@ -26,7 +27,7 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
         on_gpu = options.get("accelerator") != "cpu" and torch.cuda.is_available()
         precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
     try:
-        return Trainer(
+        trainer = Trainer(
             precision=precision,
             num_sanity_val_steps=0,  # the data is checked before, and it would cost a pass
             enable_model_summary=False,
@@ -35,8 +36,13 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
             plugins=AtomicCheckpointIO(),
             **options,
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+        if isinstance(trainer.strategy, ParallelStrategy):  # else only found out when it starts
+            trainer.strategy.cluster_environment.validate_settings(
+                trainer.num_devices, trainer.num_nodes
+            )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    return trainer
 
 
 def _quieten_lightning() -> None:
