@@ -67,9 +67,7 @@ class Checkpoints(Checkpoint):
         if not self.best.exists() and earlier_best.exists():
             with atomic_path(self.best) as temporary:
                 shutil.copyfile(earlier_best, temporary)
-        if (
-            not self.best.exists()
-        ):  # without the file its score is of no use: the next epoch is best
+        if not self.best.exists():  # without it its score is of no use: the next epoch is best
             self.best_score, self.best_epoch = float("-inf"), 0
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
