@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import re
 import signal
 import sys
 import threading
@@ -124,4 +125,10 @@ def how_to_go_on(folder: Path) -> str:
     last = folder / "checkpoints" / "last.ckpt"
     if not last.exists():
         return "start again, nothing had been saved yet"
-    return f"resume={last} hydra.run.dir={folder} goes on"
+    return f"{_override('resume', last)} {_override('hydra.run.dir', folder)} goes on"
+
+
+def _override(key: str, path: Path) -> str:
+    """KEY=PATH, in the quotes of Hydra and of the shell where it needs them."""
+    plain = re.fullmatch(r"[\w./~-]+", str(path))
+    return f"{key}={path}" if plain else f"'{key}=\"{path}\"'"

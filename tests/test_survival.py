@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,12 +16,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from polyp import cli
 from polyp.errors import UserError
-from polyp.survival import says_how_to_go_on
+from polyp.survival import how_to_go_on, says_how_to_go_on
 from polyp.training import Segmentation
 from tests.conftest import TINY_SYNTHETIC
 from tests.test_train import ROOT, same, shell, weights
@@ -122,6 +124,19 @@ def test_a_step_of_several_batches_is_ended(terminated):
     assert position(terminated(("training_step", 0, 0), *options)) == (0, 2)
 
 
+def test_how_to_go_on_can_be_copied_to_a_shell(tmp_path):
+    folder = tmp_path / "seed=0,model=unet (1)"
+    last(folder).parent.mkdir(parents=True)
+    last(folder).touch()
+    hydra = OverridesParser.create()
+    *words, goes, on = shlex.split(how_to_go_on(folder))
+    assert [(o.key_or_group, o.value()) for o in hydra.parse_overrides(words)] == [
+        ("resume", str(last(folder))),
+        ("hydra.run.dir", str(folder)),
+    ]
+    assert (goes, on) == ("goes", "on")
+
+
 def test_an_epoch_goes_on_with_its_batches_alone(terminated, refused):
     resume = f"resume={last(terminated(('training_step', 0, 0), *TINY_SYNTHETIC))}"
     line = refused(*TINY_SYNTHETIC, resume, "data.batch_size=2")
@@ -159,26 +174,23 @@ def test_terminated_before_training_in_a_sweep(command_line, monkeypatch, capfd,
 
 
 @pytest.mark.slow
-def test_killed_in_an_epoch(command_line, tmp_path):
+def test_killed_in_an_epoch(command_line, tmp_path, whole):
     """SIGKILL, which no program notices: the epoch is made again."""
     folder = tmp_path / "killed"
-    options = [*TINY_SYNTHETIC, "schedule=constant"]
-    endless = [*options, "trainer.max_epochs=10000", f"hydra.run.dir={folder}"]
+    stalling = ["loss._target_=tests.parts.StallingLoss", f"hydra.run.dir={folder}"]
     with subprocess.Popen(
-        [sys.executable, "train.py", *endless], cwd=ROOT, stdout=subprocess.DEVNULL
+        [sys.executable, "train.py", *OPTIONS, *stalling], cwd=ROOT, stdout=subprocess.DEVNULL
     ) as process:
         try:
             deadline = time.monotonic() + 120
             while not last(folder).exists():
                 assert process.poll() is None
                 assert time.monotonic() < deadline
-                time.sleep(0.01)
-            time.sleep(0.05)
+                time.sleep(0.1)
         finally:
             process.kill()
-    epochs = f"trainer.max_epochs={position(folder)[0] + 2}"
-    resumed = command_line(*options, epochs, f"resume={last(folder)}", folder="killed")
-    assert_equal(command_line(*options, epochs, folder="whole"), resumed)
+    assert position(folder) == (1, 0)
+    assert_equal(whole, command_line(*OPTIONS, f"resume={last(folder)}", folder="killed"))
 
 
 # --- a full disk
