@@ -18,11 +18,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from polyp.errors import UserError
+from polyp.files import FULL
+from polyp.processes import first_process
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 # Faults of the machine, not of the program, and the file's name says which.
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+DISK_ERRORS = FULL | {errno.EACCES, errno.EROFS, errno.EPERM}
 
 
 def command_line(config_path: str, config_name: str) -> Callable:
@@ -58,6 +60,8 @@ def command_line(config_path: str, config_name: str) -> Callable:
 
         @functools.wraps(function)
         def command() -> None:
+            if not first_process():
+                _write_no_files()
             try:
                 with _environment("1"):  # or Hydra prints its own account of an error, and exits
                     main()
@@ -69,6 +73,18 @@ def command_line(config_path: str, config_name: str) -> Callable:
         return command
 
     return decorate
+
+
+def _write_no_files() -> None:
+    """Leaves the run's folder and its log to the first of the processes that train together."""
+    overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
+    quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
+    # Where no folder is named, each process would make one of its own, named by its own second.
+    if not any(override.startswith("hydra.run.dir=") for override in overrides):
+        quiet.append("hydra.run.dir=.")
+    # Hydra wants all overrides in one place.
+    place = sys.argv.index(overrides[-1]) + 1 if overrides else len(sys.argv)
+    sys.argv[place:place] = quiet
 
 
 @contextmanager

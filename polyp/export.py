@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import io
 import json
 import logging
 import warnings
@@ -108,7 +109,10 @@ def _write_onnx(model: nn.Module, size: int, path: Path, metadata: dict[str, str
 
 def _write_pt2(model: nn.Module, size: int, path: Path, metadata: dict[str, str]) -> Network:
     program = torch.export.export(model, **_example(size))
-    torch.export.save(program, path, extra_files={"metadata.json": json.dumps(metadata)})
+    # Not to the file at once: of a full disk, torch's writer says only that it has failed.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={"metadata.json": json.dumps(metadata)})
+    path.write_bytes(content.getbuffer())
     return torch.export.load(path).module()
 
 

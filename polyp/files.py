@@ -1,11 +1,15 @@
 """Writing files so that a reader never meets half of one."""
 
+import errno
 import json
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# No space, the user's quota is used up, larger than a file may be.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -18,6 +22,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     An interrupted or failed block leaves whatever stood at `path` as it was, and no temporary file
     (a killed process may leave one, whose name starts with a dot). The temporary path has the
     suffix of `path`, for writers that choose the format by it. Missing parent folders are made.
+
+    Raises:
+        OSError: as the block raises it, but with the file's own name: that of the temporary file
+            means nothing to a reader, and a failed write, as on a full disk, names none at all.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,6 +34,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None or str(temporary) in (error.filename, error.filename2):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -34,3 +46,14 @@ def write_json(path: Path, value: dict) -> None:
     """Writes a JSON file, indented."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def disk_full(error: BaseException) -> OSError | None:
+    """The OSError of a full disk that an error is or comes from, one that names its file if any."""
+    found = None
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            found = cause if found is None or found.filename is None else found
+        cause = cause.__cause__ or cause.__context__
+    return found

@@ -1,13 +1,18 @@
 """One run: from its config to its folder."""
 
+import atexit
 import logging
+import signal
 import time
 from pathlib import Path
 
 import lightning
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import LightningDataModule, Trainer
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +24,7 @@ from polyp.errors import UserError
 from polyp.files import write_json
 from polyp.measure import log_summary, measure, provenance, split_name, sweep_angles
 from polyp.saved import load_checkpoint
+from polyp.survival import Terminated, says_how_to_go_on
 from polyp.training import (
     Checkpoints,
     EquivarianceMonitor,
@@ -30,6 +36,7 @@ from polyp.training import (
 log = logging.getLogger(__name__)
 
 
+@says_how_to_go_on
 def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     """Trains, evaluates the best checkpoint on the test set, and writes the run.
 
@@ -43,6 +50,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
 
     Raises:
         UserError: for everything that a user can mend.
+        Terminated: SIGTERM came.
     """
     resume = _resumed_checkpoint(config, folder)
     angles = sweep_angles(config, "angles")
@@ -54,7 +62,6 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     except ValueError as error:
         raise UserError(f"data.image_size={data.image_size}: {error}") from error
     data.setup()
-    data.write_split(folder / "split.json")
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
         "%s, %s parameters; %s: %s",
@@ -73,6 +80,10 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         logger=logger,
         callbacks=[RunProgress(), ValidationImages(), *_optional_callbacks(config), checkpoints],
     )
+    _check_sweep(trainer)
+    if trainer.strategy.launcher is not None:
+        # The processes that it starts wait for this one for ever, when this one has failed.
+        atexit.register(trainer.strategy.launcher.kill, signal.SIGKILL)
     module = Segmentation(
         model,
         loss=instantiate(config.loss),
@@ -81,9 +92,13 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     )
     if resume is not None:
         _check_resumable(model, resume)
+    if trainer.is_global_zero:
+        data.write_split(folder / "split.json")
     try:
         with logging_redirect_tqdm():
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    except Terminated:
+        raise
     except SystemExit as error:  # what Lightning makes of Ctrl-C
         raise UserError(
             f"interrupted; resume={checkpoints.last} hydra.run.dir={folder} goes on from the last "
@@ -138,6 +153,16 @@ def _resumed_checkpoint(config: DictConfig, folder: Path) -> Path | None:
             "hydra.run.dir starts a new one"
         )
     return None
+
+
+def _check_sweep(trainer: Trainer) -> None:
+    in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    if in_sweep and trainer.world_size > 1 and not SLURMEnvironment.detect():
+        # Each process would make the sweep by itself, and a sampler propose other values in each.
+        raise UserError(
+            f"a sweep (-m) trains each run in one process, and here are {trainer.world_size}: "
+            "trainer=auto, or these runs one by one"
+        )
 
 
 def _check_resumable(model: nn.Module, resume: Path) -> None:

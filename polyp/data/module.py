@@ -77,6 +77,7 @@ class DataModule(LightningDataModule):
         self.seed, self.num_workers, self.cache = seed, num_workers, cache
         self.prepared: Prepared | None = None
         self.ids: Split = {}
+        self.first_epoch, self.first_batch = 0, 0  # where a resumed run goes on
 
     def setup(self, stage: str | None = None) -> None:
         """Reads and checks the dataset and divides it; a second call does nothing."""
@@ -101,19 +102,62 @@ class DataModule(LightningDataModule):
         row_of = {sample.id: row for row, sample in enumerate(self.prepared.samples)}
         return PolypDataset(self.prepared, [row_of[id] for id in self.ids[name]], augmentation)
 
+    def loader(self, name: str) -> data.DataLoader:
+        """All of "train", "val" or "test", in its order and as it is."""
+        return self._loader(self.part(name))
+
     def train_dataloader(self) -> data.DataLoader:
+        """This process's share of the epochs, from where a resumed run goes on."""
         part = self.part("train", self.augmentation)
-        rank, processes = 0, 1
-        if self.trainer is not None:
-            rank, processes = self.trainer.global_rank, self.trainer.world_size
-        sampler = ShuffledEpochs(len(part), self.epoch_images, self.seed, rank, processes)
+        sampler = ShuffledEpochs(len(part), self.epoch_images, self.seed, *self._process())
+        sampler.start(self.first_epoch, self.first_batch * self.batch_size)
         return self._loader(part, sampler)
 
     def val_dataloader(self) -> data.DataLoader:
-        return self._loader(self.part("val"))
+        """This process's share of the validation set."""
+        return self._loader(self.part("val").share(*self._process()))
 
     def test_dataloader(self) -> data.DataLoader:
-        return self._loader(self.part("test"))
+        """The whole test set, as one process measures it."""
+        return self.loader("test")
+
+    def state_dict(self) -> dict[str, int]:
+        """Where training is: the epoch, and how many batches of it are done."""
+        epoch = self.trainer.current_epoch
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        if batches == self.trainer.num_training_batches:
+            epoch, batches = epoch + 1, 0
+        return {"epoch": epoch, "batches": batches, **self._division()}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Goes on from there.
+
+        Raises:
+            UserError: it is within an epoch, and here an epoch is divided otherwise.
+        """
+        was = {key: state_dict[key] for key in self._division()}
+        if state_dict["batches"] and was != self._division():
+            was, now = (
+                "{images} training images, {batch_size} a batch, processes: {processes}".format(**x)
+                for x in (was, self._division())
+            )
+            raise UserError(
+                f"resume: the checkpoint was written within an epoch ({was}), which can only go on "
+                f"as it began (here: {now}); see data.batch_size and trainer.devices"
+            )
+        self.first_epoch, self.first_batch = state_dict["epoch"], state_dict["batches"]
+
+    def _division(self) -> dict[str, int]:
+        """What makes the batches of an epoch."""
+        _, processes = self._process()
+        images = len(self.ids["train"])
+        return {"images": images, "batch_size": self.batch_size, "processes": processes}
+
+    def _process(self) -> tuple[int, int]:
+        """Which of how many processes that train together this one is."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
 
     def _loader(self, part: "PolypDataset", sampler: data.Sampler | None = None) -> data.DataLoader:
         return data.DataLoader(
@@ -131,9 +175,14 @@ class PolypDataset(data.Dataset):
 
     An item is asked for by its index, or by (index, seed), where the seed is that of its
     augmentation: the item is a function of the two, in whichever process it is made.
+
+    Args:
+        prepared: the images.
+        rows: which of them; None is a blank image, of which no pixel is valid.
+        augmentation: albumentations transforms.
     """
 
-    def __init__(self, prepared: Prepared, rows: list[int], augmentation: Sequence = ()):
+    def __init__(self, prepared: Prepared, rows: list[int | None], augmentation: Sequence = ()):
         self.prepared, self.rows = prepared, rows
         self.augment = None
         if augmentation:
@@ -144,9 +193,27 @@ class PolypDataset(data.Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def share(self, rank: int, processes: int) -> "PolypDataset":
+        """The share of one of several processes.
+
+        All shares are of one length, filled up with blank images, because processes must make the
+        same number of steps: each begins by sending the first one's batch statistics to the others.
+        """
+        blanks = [None] * (-len(self.rows) % processes)
+        return PolypDataset(self.prepared, [*self.rows, *blanks][rank::processes])
+
     def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Tensor | str]:
         index, seed = item if isinstance(item, tuple) else (item, None)
         row = self.rows[index]
+        if row is None:
+            size = self.prepared.images.shape[1]
+            nowhere = torch.zeros(1, size, size, dtype=torch.bool)
+            return {
+                "image": torch.zeros(3, size, size),
+                "mask": nowhere,
+                "valid": nowhere,
+                "id": "",
+            }
         image, mask = self.prepared.images[row], self.prepared.masks[row]
         top, bottom, left, right = self.prepared.insides[row]
         valid = np.zeros_like(mask)
@@ -169,7 +236,8 @@ class PolypDataset(data.Dataset):
 class ShuffledEpochs(data.Sampler):
     """The (index, augmentation seed) pairs of an epoch, a function of the seed and the epoch.
 
-    No state is carried from epoch to epoch, so a resumed run sees what an uninterrupted one sees.
+    No state is carried from epoch to epoch, so a resumed run sees what an uninterrupted one sees,
+    wherever it is told to `start`.
 
     Args:
         images: of the training set.
@@ -183,6 +251,13 @@ class ShuffledEpochs(data.Sampler):
     def __init__(self, images: int, length: int, seed: int, rank: int = 0, processes: int = 1):
         self.images, self.length, self.seed, self.epoch = images, length, seed, 0
         self.rank, self.processes = rank, processes
+        self.begun = (0, 0)
+
+    def start(self, epoch: int, images: int) -> None:
+        """Makes `epoch` the first, without the images that this process has already had of it."""
+        self.begun = (epoch, images)
+        # Now, as worker processes ask for the first batches before the trainer sets the epoch.
+        self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer before each epoch."""
@@ -197,8 +272,11 @@ class ShuffledEpochs(data.Sampler):
         order = np.concatenate([rng.permutation(self.images) for _ in range(passes)])[: self.length]
         seeds = rng.integers(2**31, size=self.length)
         items = list(zip(order.tolist(), seeds.tolist(), strict=True))
-        mine = np.resize(np.arange(self.length), len(self) * self.processes)
-        return iter([items[position] for position in mine[self.rank :: self.processes]])
+        shared = np.resize(np.arange(self.length), len(self) * self.processes)
+        mine = shared[self.rank :: self.processes]
+        begun, images = self.begun
+        rest = mine[images:] if self.epoch == begun else mine
+        return iter([items[position] for position in rest])
 
 
 def _check_counts(minimum: int = 1, **values: object) -> None:

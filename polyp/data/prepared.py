@@ -52,7 +52,7 @@ def prepare(dataset: Dataset, size: int, resize: str, cache: str | Path | None) 
 
     Raises:
         UserError: all faults of the dataset at once: missing partners, unreadable files, images
-            and masks of different size, ids that occur twice.
+            and masks of different size, ids that occur twice. Or the cache cannot be written.
     """
     samples = dataset.samples()
     if cache is None:
@@ -61,7 +61,14 @@ def prepare(dataset: Dataset, size: int, resize: str, cache: str | Path | None) 
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     entry = Path(cache) / f"{dataset.name}-{size}-{resize}-{digest}"
     if dataset.faults() or not entry.is_dir():
-        _keep(entry, _read_all(dataset, samples, size, resize))
+        arrays = _read_all(dataset, samples, size, resize)
+        try:
+            _keep(entry, arrays)
+        except OSError as error:  # numpy's own, of a write that fell short, has no strerror
+            raise UserError(
+                f"data.cache={cache}: cannot be written ({error.strerror or error}); make room "
+                "there, name another folder, or data.cache=null keeps the images in memory"
+            ) from error
     # Mapped, not loaded: workers and parallel runs share one copy in memory.
     names = ("images", "masks", "insides")
     return Prepared(samples, **{n: np.load(entry / f"{n}.npy", mmap_mode="r") for n in names})

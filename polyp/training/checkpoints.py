@@ -1,17 +1,26 @@
 """Writing `best.ckpt` and `last.ckpt`."""
 
+import io
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from polyp.files import atomic_path
+from polyp.survival import Terminated, on_sigterm
 
 
 class Checkpoints(Checkpoint):
     """After each epoch, `last.ckpt`; and `best.ckpt` if the validation Dice is the highest so far.
+
+    When SIGTERM comes, `last.ckpt` is written after the step that is being made, or after the
+    validation, and training ends with `Terminated`. A run that is resumed from it makes the rest of
+    the epoch's steps; of what it logs, the epoch's mean training loss is over these alone.
 
     Not Lightning's ModelCheckpoint, as that writes in place (a reader, or a resumed run, may meet
     half a file) and forgets the best score when a run is resumed in another folder.
@@ -29,7 +38,8 @@ class Checkpoints(Checkpoint):
         self.best_score = float("-inf")
         self.best_epoch = 0  # counted from 1
         self.seconds = 0.0  # of training and validation, those before a resumption counted in
-        self.started = 0.0
+        self.counted = 0.0  # up to this moment
+        self.sigterm = False
 
     @property
     def best(self) -> Path:
@@ -47,31 +57,68 @@ class Checkpoints(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
+        self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
         self.seconds = state_dict["seconds"]
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.resume is None or not trainer.is_global_zero:
+            return
         earlier_best = self.resume.with_name("best.ckpt")
         if not self.best.exists() and earlier_best.exists():
-            _copy(earlier_best, self.best)
-        if self.best.exists():  # without the file its score is of no use: the next epoch is best
-            self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+            with atomic_path(self.best) as temporary:
+                shutil.copyfile(earlier_best, temporary)
+        if not self.best.exists():  # without it its score is of no use: the next epoch is best
+            self.best_score, self.best_epoch = float("-inf"), 0
 
-    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self.started = time.monotonic()
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.counted = time.monotonic()
+        # In place of Lightning's own handler, which ends the run without a checkpoint, and with
+        # several processes broadcasts from within the handler, in the midst of other collectives.
+        # Lightning puts back what was there before, as it does after its own.
+        on_sigterm(self._note_sigterm)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return  # the end of the epoch, or of the step, comes first
+        if self._terminated(trainer):
+            self._save(trainer, self.last)
+            raise Terminated
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self.seconds += time.monotonic() - self.started
         score = float(trainer.callback_metrics[self.monitor])
-        improved = score > self.best_score
-        if improved:
+        # The first process knows, as it alone sees to the files.
+        if trainer.strategy.broadcast(score > self.best_score):
             self.best_score, self.best_epoch = score, trainer.current_epoch + 1
-        # All processes must call save_checkpoint, the first alone writes.
-        written = self.folder / ".writing.ckpt"
-        trainer.save_checkpoint(written, weights_only=False)  # with the optimiser
-        if trainer.is_global_zero:
-            if improved:  # before `last`: killed in between, the epoch is repeated, nothing is lost
-                _copy(written, self.best)
-            written.replace(self.last)
+            # Before `last`: killed in between, the epoch is repeated, and nothing is lost.
+            self._save(trainer, self.best)
+        self._save(trainer, self.last)
+        if self._terminated(trainer):
+            raise Terminated
+
+    def _note_sigterm(self, signum: int, frame: Any) -> None:
+        self.sigterm = True
+
+    def _terminated(self, trainer: Trainer) -> bool:
+        """Whether SIGTERM has come to any of the processes: they must all stop at the same step."""
+        return trainer.strategy.reduce_boolean_decision(self.sigterm, all=False)
+
+    def _save(self, trainer: Trainer, path: Path) -> None:
+        now = time.monotonic()
+        self.seconds, self.counted = self.seconds + now - self.counted, now
+        # All processes must call it, the first alone writes.
+        trainer.save_checkpoint(path, weights_only=False)  # with the optimiser
 
 
-def _copy(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint in one piece, in its own folder (Lightning's way is by way of /tmp)."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        # Not to the file at once: of a full disk, torch's writer says only that it has failed.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content.getbuffer())

@@ -56,9 +56,14 @@ class Segmentation(LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         logits = self.model(batch["image"])
+        # Not the blank images that make the shares of several processes equal.
+        real = batch["valid"].flatten(1).any(1)
+        logits, mask, valid = logits[real], batch["mask"][real], batch["valid"][real]
         images = len(logits)
-        self.val_loss.update(self.loss(logits, batch["mask"]), weight=images)
-        self.val_dice.update(dice(logits > 0, batch["mask"], batch["valid"]))
+        if images:
+            self.val_loss.update(self.loss(logits, mask), weight=images)
+            self.val_dice.update(dice(logits > 0, mask, valid))
+        # Metrics, not numbers: they are summed over the processes before they are divided.
         self.log("val/loss", self.val_loss, batch_size=images)
         self.log("val/dice", self.val_dice, batch_size=images)
 

@@ -56,7 +56,7 @@ class EquivarianceMonitor(Callback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         if (trainer.current_epoch + 1) % self.every_n_epochs or not trainer.is_global_zero:
             return
-        batches = trainer.datamodule.val_dataloader()
+        batches = trainer.datamodule.loader("val")
         curve = rotation_sweep(module.model, batches, self.angles, module.device).curve()
         for angle, dice in zip(curve["angles"], curve["dice"], strict=True):
             trainer.logger.experiment.add_scalar(

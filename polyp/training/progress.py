@@ -21,15 +21,16 @@ class RunProgress(Callback):
     def __init__(self) -> None:
         self.bar: tqdm | None = None
         self.started = 0.0
-        self.first_epoch = 0
+        self.first_epoch = 0.0  # within one, if the run was stopped there
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         steps = trainer.num_training_batches
-        self.started, self.first_epoch = time.monotonic(), trainer.current_epoch
+        done = trainer.fit_loop.total_batch_idx + 1
+        self.started, self.first_epoch = time.monotonic(), done / steps
         self.bar = tqdm(
             desc="Training",
             total=steps * trainer.max_epochs,
-            initial=steps * trainer.current_epoch,
+            initial=done,
             unit="step",
             disable=None if trainer.is_global_zero else True,
             dynamic_ncols=True,
@@ -58,6 +59,11 @@ class RunProgress(Callback):
                 pace,
                 tqdm.format_interval(pace * (trainer.max_epochs - done)),
             )
+
+    def on_exception(
+        self, trainer: Trainer, module: LightningModule, exception: BaseException
+    ) -> None:
+        self.teardown(trainer, module, trainer.state.fn)
 
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         if self.bar is not None:

@@ -81,6 +81,40 @@ def test_processes_share_an_epoch_out(length):
     assert len(set(shares[0]) & set(shares[1])) == 50 - length
 
 
+def test_an_epoch_goes_on_where_it_was_stopped():
+    whole, rest = (ShuffledEpochs(50, 50, 0, 1, processes=2) for _ in range(2))
+    rest.start(3, images=10)
+    prefetched = list(rest)
+    for sampler in (whole, rest):
+        sampler.set_epoch(3)
+    assert prefetched == list(rest) == list(whole)[10:]
+    for sampler in (whole, rest):
+        sampler.set_epoch(4)
+    assert list(rest) == list(whole)
+    assert len(rest) == 25
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_processes_share_the_validation_set_out(folder_dataset, processes):
+    """Each image once, all shares of one length: 3 images, also for more processes than images."""
+    data = module(dataset=PairedFolders(folder_dataset), split_file=None)
+    part = data.part("val")
+    shares = [part.share(rank, processes) for rank in range(processes)]
+    assert {len(share) for share in shares} == {-(-len(part) // processes)}
+    items = [share[i] for share in shares for i in range(len(share))]
+    real = [item for item in items if item["valid"].any()]
+    assert sorted(item["id"] for item in real) == sorted(data.ids["val"])
+    for item in items:
+        assert {key: value.shape for key, value in item.items() if key != "id"} == {
+            "image": (3, 32, 32),
+            "mask": (1, 32, 32),
+            "valid": (1, 32, 32),
+        }
+        if item["id"] == "":
+            assert not item["image"].any()
+            assert not item["mask"].any()
+
+
 def test_seed_changes_the_order_and_not_the_split():
     one, other = module(seed=1), module(seed=2)
     assert one.ids == other.ids

@@ -71,7 +71,7 @@ def test_an_interrupted_preparation_leaves_no_entry(counted, tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
         prepare(counted, 32, "pad", tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
