@@ -112,7 +112,7 @@ class Checkpoints(Checkpoint):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint in one piece, in its own folder (Lightning's way is by way of /tmp)."""
+    """Writes a checkpoint in one piece, by way of its own folder and not the system's temporary."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
