@@ -6,13 +6,13 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -26,8 +26,15 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 # Faults of the machine, not of the program, and the file's name says which.
 DISK_ERRORS = FULL | {errno.EACCES, errno.EROFS, errno.EPERM}
 
+# Hydra's groups of configs that come with the packages of the extra `sweeps`.
+PLUGINS = ("hydra/launcher/", "hydra/sweeper/")
 
-def command_line(config_path: str, config_name: str) -> Callable:
+
+def command_line(
+    config_path: str,
+    config_name: str,
+    around: Callable[[], AbstractContextManager] = nullcontext,
+) -> Callable:
     """Decorates a function of a config as `hydra.main` does, and ends its errors in one line.
 
     The line goes to standard error and the exit status is 1. HYDRA_FULL_ERROR=1 shows the whole
@@ -36,6 +43,7 @@ def command_line(config_path: str, config_name: str) -> Callable:
     Args:
         config_path: folder of the configs, relative to the decorated function's file.
         config_name: the config in it.
+        around: what surrounds the whole command, with all jobs of a sweep.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -63,7 +71,8 @@ def command_line(config_path: str, config_name: str) -> Callable:
             if not first_process():
                 _write_no_files()
             try:
-                with _environment("1"):  # or Hydra prints its own account of an error, and exits
+                # Else Hydra prints its own account of an error, and exits.
+                with _environment("1"), around():
                     main()
             except Exception as error:
                 if asked != "0":
@@ -117,16 +126,23 @@ def user_message(error: BaseException) -> str | None:
         cause = cause.__cause__ or cause.__context__
     for cause in chain:
         if isinstance(cause, UserError):
-            return _one_line(str(cause))
+            return one_line(str(cause))
         if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
-            return _one_line(f"{cause.filename or 'writing a file'}: {cause.strerror}")
+            return one_line(f"{cause.filename or 'writing a file'}: {cause.strerror}")
     for cause in chain:
+        if isinstance(cause, MissingConfigException) and _is_plugin(cause.missing_cfg_file):
+            return one_line(f"{cause}\npip install -c constraints.txt -e '.[sweeps]' adds more")
         if isinstance(cause, HydraException | OmegaConfBaseException):
-            return _one_line(str(cause))
+            return one_line(str(cause))
     return None
 
 
-def _one_line(text: str) -> str:
+def _is_plugin(config: str | None) -> bool:
+    return config is not None and config.startswith(PLUGINS)
+
+
+def one_line(text: str) -> str:
+    """The lines of a message in one."""
     lines = (line.strip() for line in text.splitlines())
     # These two tell of Hydra's insides, not of what to do.
     return "; ".join(

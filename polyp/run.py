@@ -8,25 +8,27 @@ from pathlib import Path
 
 import lightning
 import numpy as np
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import LightningDataModule, Trainer
 from lightning.fabric.plugins.environments import SLURMEnvironment
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from polyp.errors import UserError
+from polyp.errors import Interrupted, UserError
 from polyp.files import write_json
 from polyp.measure import log_summary, measure, provenance, split_name, sweep_angles
+from polyp.record import write_record
 from polyp.saved import load_checkpoint
 from polyp.survival import Terminated, says_how_to_go_on
 from polyp.training import (
     Checkpoints,
+    EarlyStopping,
     EquivarianceMonitor,
     RunProgress,
     Segmentation,
@@ -73,7 +75,14 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
 
     record = provenance()
     checkpoints = Checkpoints(folder / "checkpoints", resume)
-    logger = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+    logger = TensorBoardLogger(
+        folder,
+        name="",
+        version="tensorboard",
+        default_hp_metric=False,
+        # What the steps that are repeated had written is not shown beside their repetition.
+        purge_step=None if resume is None else _steps_done(model, resume),
+    )
     trainer: Trainer = instantiate(
         config.trainer,
         default_root_dir=str(folder),
@@ -90,9 +99,9 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         optimizer=instantiate(config.optimizer),
         schedule=instantiate(config.schedule),
     )
-    if resume is not None:
-        _check_resumable(model, resume)
-    if trainer.is_global_zero:
+    if trainer.is_global_zero:  # from here on the folder is this run's
+        (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs, if it is resumed
+        write_record(config, folder)
         data.write_split(folder / "split.json")
     try:
         with logging_redirect_tqdm():
@@ -100,7 +109,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     except Terminated:
         raise
     except SystemExit as error:  # what Lightning makes of Ctrl-C
-        raise UserError(
+        raise Interrupted(
             f"interrupted; resume={checkpoints.last} hydra.run.dir={folder} goes on from the last "
             "whole epoch, if there was one"
         ) from error
@@ -123,15 +132,15 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
             "seed": config.seed,
         },
         training={
-            "epochs": trainer.current_epoch,
+            "epochs": trainer.fit_loop.epoch_progress.current.processed,
             "best_epoch": checkpoints.best_epoch,
             "val": {"dice": checkpoints.best_score},
         },
     )
     record["evaluation_seconds"] = round(time.monotonic() - started, 1)
-    write_json(folder / "metrics.json", metrics)
-    write_json(folder / "provenance.json", record)
     _to_tensorboard(logger, config, metrics, folder)
+    write_json(folder / "provenance.json", record)
+    write_json(folder / "metrics.json", metrics)  # last: where it is, the run is finished
     log_summary(metrics)
     log.info("run written to %s", folder)
     return checkpoints.best_score
@@ -146,17 +155,19 @@ def _resumed_checkpoint(config: DictConfig, folder: Path) -> Path | None:
                 "outputs/…/checkpoints/last.ckpt"
             )
         return resume
-    earlier = folder / "checkpoints" / "last.ckpt"
-    if earlier.exists():
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.exists():
         raise UserError(
-            f"hydra.run.dir={folder} already holds a run: resume={earlier} continues it, another "
+            f"hydra.run.dir={folder} already holds a run: resume={last} continues it, another "
             "hydra.run.dir starts a new one"
         )
+    if (folder / "metrics.json").exists():
+        raise UserError(f"hydra.run.dir={folder} already holds a run: name another hydra.run.dir")
     return None
 
 
 def _check_sweep(trainer: Trainer) -> None:
-    in_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
     if in_sweep and trainer.world_size > 1 and not SLURMEnvironment.detect():
         # Each process would make the sweep by itself, and a sampler propose other values in each.
         raise UserError(
@@ -165,12 +176,16 @@ def _check_sweep(trainer: Trainer) -> None:
         )
 
 
-def _check_resumable(model: nn.Module, resume: Path) -> None:
-    """Before training, for a message of one line: Lightning would fail with the same faults."""
+def _steps_done(model: nn.Module, resume: Path) -> int:
+    """Of training, up to the checkpoint; or why it cannot be resumed.
+
+    Before training, for a message of one line: Lightning would fail with the same faults.
+    """
     try:
         load_checkpoint(model, resume)
     except UserError as error:
         raise UserError(f"resume={error}") from error
+    return torch.load(resume, map_location="cpu", weights_only=True).get("global_step", 0)
 
 
 def _seed(seed: int) -> None:
@@ -185,8 +200,7 @@ def _optional_callbacks(config: DictConfig) -> list[lightning.Callback]:
         angles = sweep_angles(config, "drift_angles")
         callbacks.append(EquivarianceMonitor(config.evaluation.every_n_epochs, angles))
     if config.early_stopping_patience is not None:
-        patience = config.early_stopping_patience
-        callbacks.append(EarlyStopping(Checkpoints.monitor, mode="max", patience=patience))
+        callbacks.append(EarlyStopping(Checkpoints.monitor, config.early_stopping_patience))
     return callbacks
 
 

@@ -4,8 +4,9 @@ import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from polyp.comparison.run import CONFIG, METRICS
+from polyp.comparison.run import METRICS
 from polyp.errors import UserError
+from polyp.record import CONFIG
 
 
 def find_runs(patterns: Sequence[str]) -> list[Path]:

@@ -12,8 +12,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from polyp.errors import UserError
+from polyp.record import CONFIG, flat
 
-CONFIG = ".hydra/config.yaml"
 METRICS = "metrics.json"
 
 
@@ -100,7 +100,7 @@ def read_run(folder: Path) -> Run:
             **{name: int(metrics[name]) for name in ("seed", "image_size", "parameters")},
             trained_on=metrics.get("trained_on"),
             multiply_adds=metrics.get("multiply_adds"),
-            config=_flat(_read_config(trained / CONFIG)),
+            config=flat(_read_config(trained / CONFIG)),
             parts={part: parts[part] for part in ("train", "val")},
             images=images,
             **scores,
@@ -155,16 +155,6 @@ def _read_config(path: Path) -> dict:
     if not isinstance(config, dict):
         raise UserError(f"{path}: not a config")
     return config
-
-
-def _flat(config: dict, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}; lists stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
 
 
 def _read_scores(path: Path, images: list[str]) -> dict[str, np.ndarray]:

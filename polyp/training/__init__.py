@@ -6,11 +6,13 @@ from polyp.training.module import Segmentation
 from polyp.training.monitors import EquivarianceMonitor, ValidationImages
 from polyp.training.progress import RunProgress
 from polyp.training.schedules import constant, cosine, one_cycle
+from polyp.training.stopping import EarlyStopping
 from polyp.training.trainer import make_trainer
 
 __all__ = [
     "BCEDiceLoss",
     "Checkpoints",
+    "EarlyStopping",
     "EquivarianceMonitor",
     "RunProgress",
     "Segmentation",

@@ -1,4 +1,7 @@
-"""What TensorBoard shows of the validation set while a run goes on."""
+"""What TensorBoard shows of the validation set while a run goes on.
+
+All of it stands at the last step of the epoch, counted from 0, where Lightning puts val/dice.
+"""
 
 from collections.abc import Sequence
 
@@ -38,7 +41,7 @@ class ValidationImages(Callback):
             for item, mask in zip(items, found, strict=True)
         ]
         trainer.logger.experiment.add_images(
-            "val/masks", np.stack(pictures), trainer.global_step, dataformats="NHWC"
+            "val/masks", np.stack(pictures), trainer.global_step - 1, dataformats="NHWC"
         )
 
 
@@ -60,5 +63,5 @@ class EquivarianceMonitor(Callback):
         curve = rotation_sweep(module.model, batches, self.angles, module.device).curve()
         for angle, dice in zip(curve["angles"], curve["dice"], strict=True):
             trainer.logger.experiment.add_scalar(
-                f"val/equivariance_{angle:g}", dice, trainer.global_step
+                f"val/equivariance_{angle:g}", dice, trainer.global_step - 1
             )

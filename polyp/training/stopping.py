@@ -1,0 +1,23 @@
+"""Stopping when the validation Dice no longer gets better."""
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch import callbacks
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, but a run that had stopped and is resumed, as to be measured, trains no further.
+
+    Args:
+        monitor: of what the highest value counts.
+        patience: epochs without a better one before stopping; also that of a resumed run.
+    """
+
+    def __init__(self, monitor: str, patience: int):
+        super().__init__(monitor, mode="max", patience=patience)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.wait_count >= max(1, self.patience):
+            trainer.should_stop = True
