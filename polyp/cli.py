@@ -4,6 +4,7 @@ import errno
 import functools
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,7 +25,7 @@ from polyp.processes import first_process
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 # Faults of the machine, not of the program, and the file's name says which.
-DISK_ERRORS = FULL | {errno.EACCES, errno.EROFS, errno.EPERM}
+DISK_ERRORS = FULL | {errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
 # Hydra's groups of configs that come with the packages of the extra `sweeps`.
 PLUGINS = ("hydra/launcher/", "hydra/sweeper/")
@@ -74,6 +75,9 @@ def command_line(
                 # Else Hydra prints its own account of an error, and exits.
                 with _environment("1"), around():
                     main()
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                sys.exit(128 + signal.SIGINT)
             except Exception as error:
                 if asked != "0":
                     raise

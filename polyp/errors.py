@@ -1,4 +1,4 @@
-"""The exception for mistakes that a user can mend."""
+"""The one exception for mistakes that a user can mend."""
 
 
 class UserError(ValueError):
@@ -6,7 +6,3 @@ class UserError(ValueError):
 
     The command line prints the message and exits with status 1, without a traceback.
     """
-
-
-class Interrupted(UserError):
-    """The user stopped the run: in a sweep, no other job is to start."""

@@ -20,12 +20,12 @@ from PIL import Image
 from torch import nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from polyp.errors import Interrupted, UserError
+from polyp.errors import UserError
 from polyp.files import write_json
 from polyp.measure import log_summary, measure, provenance, split_name, sweep_angles
 from polyp.record import write_record
 from polyp.saved import load_checkpoint
-from polyp.survival import Terminated, says_how_to_go_on
+from polyp.survival import says_how_to_go_on
 from polyp.training import (
     Checkpoints,
     EarlyStopping,
@@ -52,7 +52,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
 
     Raises:
         UserError: for everything that a user can mend.
-        Terminated: SIGTERM came.
+        Stopped: SIGTERM or Ctrl-C came.
     """
     resume = _resumed_checkpoint(config, folder)
     angles = sweep_angles(config, "angles")
@@ -103,16 +103,8 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs, if it is resumed
         write_record(config, folder)
         data.write_split(folder / "split.json")
-    try:
-        with logging_redirect_tqdm():
-            trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    except Terminated:
-        raise
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
-        raise Interrupted(
-            f"interrupted; resume={checkpoints.last} hydra.run.dir={folder} goes on from the last "
-            "whole epoch, if there was one"
-        ) from error
+    with logging_redirect_tqdm():
+        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     record["training_seconds"] = round(checkpoints.seconds, 1)
     if not trainer.is_global_zero:
         return checkpoints.best_score

@@ -17,48 +17,56 @@ from polyp.errors import UserError
 from polyp.files import disk_full
 from polyp.processes import first_process
 
+# What stops a run: a scheduler that takes the machine back, and Ctrl-C.
+SIGNALS = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted"}
 
-class Terminated(SystemExit):
-    """Ends the process with status 143, as a shell says of one that SIGTERM has killed.
+
+class Stopped(SystemExit):
+    """Ends the process with status 128 + signal, as a shell says of one that a signal has killed.
 
     As it is no Exception, it ends a whole sweep and not only one job of it.
     """
 
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
+    def __init__(self, signum: int):
+        super().__init__(128 + signum)
+        self.signum = signum
 
 
-def on_sigterm(handler: Any) -> Any:
-    """Sets the handler of SIGTERM as `signal.signal` does, and gives the one before.
+def on_signals(handler: Any) -> None:
+    """Sets the handler of the signals that stop a run, but of those that the process ignores.
 
     A thread other than the main one can set none: there nothing is changed.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return None
-    return signal.signal(signal.SIGTERM, handler)
+    if threading.current_thread() is threading.main_thread():
+        for signum in SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, handler)
 
 
 @contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Within the block, SIGTERM raises `Terminated` wherever the program is."""
+def signals_raise() -> Iterator[None]:
+    """Within the block, a signal that stops a run raises `Stopped` wherever the program is."""
 
     def end(signum: int, frame: Any) -> None:
-        on_sigterm(signal.SIG_IGN)  # a second one must not disturb what the first one unwinds
-        raise Terminated
+        on_signals(signal.SIG_IGN)  # a second one must not disturb what the first one unwinds
+        raise Stopped(signum)
 
-    before = on_sigterm(end)
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    on_signals(end)
     try:
         yield
     finally:
-        on_sigterm(before)
+        if threading.current_thread() is threading.main_thread():
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
 
 
 def says_how_to_go_on(run: Callable[..., float]) -> Callable[..., float]:
-    """Decorates `polyp.run.run`: terminated, or on a full disk, it says how to go on in one line.
+    """Decorates `polyp.run.run`: stopped, or on a full disk, it says how to go on in one line.
 
     Raises:
-        Terminated: SIGTERM came. In training, `polyp.training.Checkpoints` ends the run at the
-            next step; before and after it, it ends at once.
+        Stopped: SIGTERM or Ctrl-C came. In training, `polyp.training.Checkpoints` ends the run at
+            the next step; before and after it, it ends at once.
         UserError: the disk is full.
     """
 
@@ -66,14 +74,14 @@ def says_how_to_go_on(run: Callable[..., float]) -> Callable[..., float]:
     def wrapped(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         _raise_log_errors()
         try:
-            with sigterm_raises(), _threads_quiet_on_full_disk():
+            with signals_raise(), _threads_quiet_on_full_disk():
                 return run(config, folder, choices)
-        except Terminated:
+        except Stopped as stop:
             if not first_process():
                 # One status is enough. A launcher that meets another in any process kills the
                 # rest, and with it, perhaps, the first before it has said its line.
                 sys.exit(0)
-            print(f"terminated: {how_to_go_on(folder)}", file=sys.stderr)
+            print(f"{SIGNALS[stop.signum]}: {how_to_go_on(folder)}", file=sys.stderr)
             raise
         except Exception as error:
             full = disk_full(error)

@@ -23,7 +23,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from polyp.cli import FULL_ERROR, one_line, user_message
-from polyp.errors import Interrupted, UserError
+from polyp.errors import UserError
 from polyp.record import differences
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def run_job(config: DictConfig, folder: Path, choices: dict[str, str]) -> float 
         `sweep_report`, and the sweep goes on.
 
     Raises:
-        KeyboardInterrupt: the user stopped the job, and with it the sweep.
+        Stopped: SIGTERM or Ctrl-C came to the job, and ends the sweep.
     """
     sweep = Path(HydraConfig.get().sweep.dir).resolve()
     note = sweep / NOTES / os.path.relpath(folder, sweep).replace("/", "-")
@@ -99,8 +99,6 @@ def run_job(config: DictConfig, folder: Path, choices: dict[str, str]) -> float 
     try:
         with _locked(note.with_name(f"{note.name}.lock")):
             score = _skip_or_run(config, folder, choices)
-    except Interrupted as error:
-        raise KeyboardInterrupt from error
     except Exception as error:
         failure.write_text(f"{folder}: {_reason(error)}", encoding="utf-8")
         if os.environ.get(FULL_ERROR, "0") != "0":
@@ -127,8 +125,6 @@ def _skip_or_run(config: DictConfig, folder: Path, choices: dict[str, str]) -> f
 
     try:
         return run(config, folder, choices)
-    except Interrupted:
-        raise
     except Exception as error:
         if str(error).startswith(f"resume={last}"):
             error = UserError(f"{_reason(error)}; without the folder the job starts anew")
@@ -204,13 +200,7 @@ def sweep_report() -> Iterator[None]:
     _begun.clear()
     try:
         yield
-    except KeyboardInterrupt as error:
-        if not _begun:
-            raise
-        _tell_failures()
-        _say("error: interrupted; the same command goes on with the sweep")
-        raise SystemExit(1) from error
-    except SystemExit:
+    except (KeyboardInterrupt, SystemExit):
         if _begun:
             _tell_failures()
             _say("the sweep is stopped; the same command goes on with it")

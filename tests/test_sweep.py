@@ -18,7 +18,7 @@ from hydra.core.config_store import ConfigStore
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
-from polyp.errors import Interrupted
+from polyp.survival import Stopped
 from polyp.sweep import job_name
 from polyp.training import Segmentation
 from tests.conftest import TINY_SYNTHETIC
@@ -247,7 +247,7 @@ def test_a_job_that_another_process_is_at_work_on(sweep, tmp_path):
 
 @pytest.mark.parametrize(
     ("stop", "status"),
-    [(Interrupted("interrupted"), 1), (KeyboardInterrupt(), 1), (SystemExit(143), 143)],
+    [(Stopped(signal.SIGTERM), 143), (Stopped(signal.SIGINT), 130), (KeyboardInterrupt(), 130)],
     ids=lambda value: type(value).__name__,
 )
 def test_a_stopped_job_ends_the_sweep(sweep, monkeypatch, stop, status):
@@ -261,7 +261,7 @@ def test_a_stopped_job_ends_the_sweep(sweep, monkeypatch, stop, status):
     found, lines = sweep("seed=0,1")
     assert found == status
     assert len(started) == 1
-    assert "the same command goes on with" in lines[-1]
+    assert "the sweep is stopped; the same command goes on with it" in lines
 
 
 @pytest.mark.slow
@@ -270,11 +270,10 @@ def test_control_c_ends_the_sweep(tmp_path):
     first, second = (job(tmp_path, *options, f"seed={seed}") for seed in (0, 1))
     process = start(tmp_path, *TINY_SYNTHETIC, *options, "seed=0,1")
     wait_for(first / "checkpoints" / "last.ckpt", process)
-    time.sleep(0.5)  # into the next epoch: while it writes events, TensorBoard does not let go
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert stderr.splitlines()[-1] == "error: interrupted; the same command goes on with the sweep"
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == "the sweep is stopped; the same command goes on with it"
     assert "Traceback" not in stderr
     assert not second.exists()
 

@@ -207,7 +207,7 @@ def test_a_resumed_run_ends_with_the_same_weights(command_line, monkeypatch, aug
             assert (whole / name).read_text() == (resumed / name).read_text(), name
 
 
-def test_control_c_says_how_to_go_on(tmp_path: Path):
+def test_control_c_keeps_the_step_and_says_how_to_go_on(tmp_path: Path):
     options = [*TINY_SYNTHETIC, "trainer.max_epochs=10000", f"hydra.run.dir={tmp_path}"]
     last = tmp_path / "checkpoints" / "last.ckpt"
     with subprocess.Popen(
@@ -229,8 +229,9 @@ def test_control_c_says_how_to_go_on(tmp_path: Path):
             _, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 1
-    assert stderr.splitlines()[-1].startswith(f"error: interrupted; resume={last} ")
+    assert process.returncode == 130
+    line = f"interrupted: resume={last} hydra.run.dir={tmp_path} goes on"
+    assert stderr.splitlines()[-1] == line
     assert "Traceback" not in stderr
     assert torch.load(last, weights_only=True)["epoch"] >= 0
 

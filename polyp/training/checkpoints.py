@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,15 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from polyp.files import atomic_path
-from polyp.survival import Terminated, on_sigterm
+from polyp.survival import Stopped, on_signals
 
 
 class Checkpoints(Checkpoint):
     """After each epoch, `last.ckpt`; and `best.ckpt` if the validation Dice is the highest so far.
 
-    When SIGTERM comes, `last.ckpt` is written after the step that is being made, or after the
-    validation, and training ends with `Terminated`. A run that is resumed from it makes the rest of
-    the epoch's steps; of what it logs, the epoch's mean training loss is over these alone.
+    When SIGTERM or Ctrl-C comes, `last.ckpt` is written after the step that is being made, or after
+    the validation, and training ends with `Stopped`. A run that is resumed from it makes the rest
+    of the epoch's steps; of what it logs, the epoch's mean training loss is over these alone.
 
     Not Lightning's ModelCheckpoint, as that writes in place (a reader, or a resumed run, may meet
     half a file) and forgets the best score when a run is resumed in another folder.
@@ -39,7 +40,7 @@ class Checkpoints(Checkpoint):
         self.best_epoch = 0  # counted from 1
         self.seconds = 0.0  # of training and validation, those before a resumption counted in
         self.counted = 0.0  # up to this moment
-        self.sigterm = False
+        self.signum: int | None = None  # of what stops the run
 
     @property
     def best(self) -> Path:
@@ -72,19 +73,20 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.counted = time.monotonic()
-        # In place of Lightning's own handler, which ends the run without a checkpoint, and with
-        # several processes broadcasts from within the handler, in the midst of other collectives.
+        # Nothing is raised in the midst of a step: TensorBoard's writer, for one, would keep its
+        # lock. Also in place of Lightning's own handler of SIGTERM, which ends the run without a
+        # checkpoint, and with several processes broadcasts in the midst of other collectives.
         # Lightning puts back what was there before, as it does after its own.
-        on_sigterm(self._note_sigterm)
+        on_signals(self._note)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # the end of the epoch, or of the step, comes first
-        if self._terminated(trainer):
+        if self._stopped(trainer):
             self._save(trainer, self.last)
-            raise Terminated
+            raise Stopped(self.signum or signal.SIGTERM)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         score = float(trainer.callback_metrics[self.monitor])
@@ -94,15 +96,17 @@ class Checkpoints(Checkpoint):
             # Before `last`: killed in between, the epoch is repeated, and nothing is lost.
             self._save(trainer, self.best)
         self._save(trainer, self.last)
-        if self._terminated(trainer):
-            raise Terminated
+        if self._stopped(trainer):
+            raise Stopped(self.signum or signal.SIGTERM)
 
-    def _note_sigterm(self, signum: int, frame: Any) -> None:
-        self.sigterm = True
+    def _note(self, signum: int, frame: Any) -> None:
+        if self.signum == signum == signal.SIGINT:  # a second Ctrl-C: the user will not wait
+            raise Stopped(signum)
+        self.signum = signum
 
-    def _terminated(self, trainer: Trainer) -> bool:
-        """Whether SIGTERM has come to any of the processes: they must all stop at the same step."""
-        return trainer.strategy.reduce_boolean_decision(self.sigterm, all=False)
+    def _stopped(self, trainer: Trainer) -> bool:
+        """Whether a signal has come to any of the processes: all must stop at the same step."""
+        return trainer.strategy.reduce_boolean_decision(self.signum is not None, all=False)
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         now = time.monotonic()
