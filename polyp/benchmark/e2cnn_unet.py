@@ -4,14 +4,24 @@ Of this package only polyp/layers/steerable.py imports e2cnn besides, and for it
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message="invalid escape sequence")  # in docstrings
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings about e2cnn's age."""
+    with warnings.catch_warnings():
+        for message in ("invalid escape sequence", "indexing with dtype torch.uint8"):
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+with _quiet():
     from e2cnn import gspaces
     from e2cnn import nn as enn
 
@@ -25,6 +35,7 @@ class E2cnnUNet(nn.Module):
         kernel_size: side of the square kernels, in pixels; odd.
     """
 
+    @_quiet()
     def __init__(self, widths: Sequence[int], rotations: int, kernel_size: int):
         super().__init__()
         space = gspaces.Rot2dOnR2(rotations)

@@ -96,10 +96,7 @@ def _prediction_peak(place: Path, count: int) -> float:
     Image.fromarray(np.ascontiguousarray(image)).save(images / "0.png")
     for index in range(1, count):
         (images / f"{index}.png").hardlink_to(images / "0.png")
-    options = {"run": place / "run", "input": images, "output": place / f"found-{count}"}
-    predict_files(
-        OmegaConf.create(
-            {**{key: str(path) for key, path in options.items()}, "angles": [], "device": "cpu"}
-        )
-    )
+    paths = {"run": place / "run", "input": images, "output": place / f"found-{count}"}
+    options = {"angles": [], "device": "cpu", "precision": "float32"}
+    predict_files(OmegaConf.create({**{key: str(path) for key, path in paths.items()}, **options}))
     return peak_megabytes("cpu")
