@@ -19,45 +19,45 @@ FIRST_STEP = "optimizer._target_=polyp.benchmark.first_step.FirstStep"
 
 def measure(config: DictConfig) -> list[Result]:
     """`train.py --cfg job`; `train.py` up to its first training step; and what these import."""
-    answer = [_train("--cfg", "job") for _ in range(config.start.rounds)]
-    with tempfile.TemporaryDirectory() as folder:
-        options = [*config.start.options, FIRST_STEP]
-        step = [
-            _train(*options, f"hydra.run.dir={folder}/{index}")
-            for index in range(config.start.rounds)
-        ]
+    rounds = config.start.rounds
     command = " ".join(["train.py", *config.start.options])
-    return [
-        _seconds("train.py --cfg job", answer, CONFIG_TARGET),
-        _imports("train.py --cfg job", answer, "torch"),
-        _seconds(f"{command}, to its first step", step, STEP_TARGET),
-        _imports(command, step, "e2cnn"),
-    ]
+    with tempfile.TemporaryDirectory() as folder:
+        step = [*config.start.options, FIRST_STEP, f"hydra.run.dir={folder}"]
+        return [
+            _seconds("train.py --cfg job", ["--cfg", "job"], rounds, CONFIG_TARGET),
+            _imports("train.py --cfg job", ["--cfg", "job"], "torch"),
+            _seconds(f"{command}, to its first step", step, rounds, STEP_TARGET),
+            _imports(command, step, "e2cnn"),
+        ]
 
 
-def _train(*arguments: str) -> tuple[float, float, set[str]]:
-    """Seconds, seconds of processor time, and the modules imported by train.py."""
-    before, started = os.times(), time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "train.py", *arguments],
+def _seconds(what: str, arguments: list[str], rounds: int, target: float) -> Result:
+    seconds, processor = [], []
+    for _ in range(rounds):
+        before, started = os.times(), time.perf_counter()
+        _train(arguments)
+        seconds.append(time.perf_counter() - started)
+        after = os.times()
+        processor.append(sum(after[2:4]) - sum(before[2:4]))  # of the children
+    detail = f"{statistics.median(processor):.1f} s of processor time"
+    return Result("start", what, statistics.median(seconds), "s", target, detail=detail)
+
+
+def _imports(what: str, arguments: list[str], module: str) -> Result:
+    """1 if it imports the module, else 0."""
+    lines = _train(arguments, "-X", "importtime").splitlines()
+    imported = any(
+        line.startswith("import time:") and line.split("|")[-1].strip() == module for line in lines
+    )
+    return Result("start", f"{what}: imports of {module}", int(imported), "", 0)
+
+
+def _train(arguments: list[str], *options: str) -> str:
+    """What train.py says on standard error."""
+    return subprocess.run(
+        [sys.executable, *options, "train.py", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
-    )
-    seconds, after = time.perf_counter() - started, os.times()
-    processor = sum(after[2:4]) - sum(before[2:4])  # of the children
-    lines = (line for line in done.stderr.splitlines() if line.startswith("import time:"))
-    return seconds, processor, {line.split("|")[-1].strip() for line in lines}
-
-
-def _seconds(what: str, runs: list[tuple[float, float, set[str]]], target: float) -> Result:
-    seconds, processor = (statistics.median(run[i] for run in runs) for i in (0, 1))
-    detail = f"{processor:.1f} s of processor time"
-    return Result("start", what, seconds, "s", target, detail=detail)
-
-
-def _imports(what: str, runs: list[tuple[float, float, set[str]]], module: str) -> Result:
-    """0 if no run imported the module."""
-    count = sum(module in imported for *_, imported in runs)
-    return Result("start", f"{what}: runs that import {module}", count, "", 0)
+    ).stderr
