@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from polyp.benchmark.result import Result
+from polyp.errors import UserError
 
 CONFIG_TARGET, STEP_TARGET = 1.5, 8.0
 ROOT = Path(__file__).parents[2]
@@ -54,10 +55,14 @@ def _imports(what: str, arguments: list[str], module: str) -> Result:
 
 def _train(arguments: list[str], *options: str) -> str:
     """What train.py says on standard error."""
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, *options, "train.py", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        check=True,
-    ).stderr
+        check=False,
+    )
+    if done.returncode != 0:
+        reason = done.stderr.strip().splitlines()[-1:]
+        raise UserError(f"start.options: train.py {' '.join(arguments)} ends with {reason}")
+    return done.stderr

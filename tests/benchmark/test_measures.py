@@ -41,7 +41,7 @@ def test_the_rotation_sweep(measured):
 
 @pytest.mark.slow
 def test_start(measured):
-    rows = measured("start", "start.options=[model.widths=[4,4],data.dataset.images=20]")
+    rows = measured("start", 'start.options=["model.widths=[4,4]","data.dataset.images=20"]')
     answer, torch, step, e2cnn = rows.values()
     assert float(answer["value"]) < float(step["value"])
     assert float(torch["value"]) == float(e2cnn["value"]) == 0
@@ -85,10 +85,20 @@ def test_the_page_is_printed_and_holds_what_has_a_target(measured, tmp_path, cap
         assert (f"| {what} |" in page) == bool(row["target"])
 
 
-@pytest.mark.parametrize("measure", ["steps,typo", "typo", ""])
-def test_an_unknown_measurement(script_refused, tmp_path, measure):
-    line = script_refused("benchmark", f"measure=[{measure}]", f"hydra.run.dir={tmp_path}")
-    assert f"measure={'typo' if measure else ''}: must be some of steps, peers, data" in line
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("measure=[steps,typo]", "measure=typo: must be some of steps, peers, data"),
+        ("measure=typo", "measure=typo: must be some of"),
+        ("measure=[]", "measure=: must be some of"),
+        ("rounds=0", "rounds=0: must be a positive whole number"),
+        ("sweep.rounds=few", "sweep.rounds=few: must be a positive whole number"),
+        ("data.model=unet", "data.model=unet: must be one of p4unet, se2unet, steerableunet"),
+        ("device=cuda:77", "device=cuda:77: there is none here"),
+    ],
+)
+def test_a_wrong_option(script_refused, tmp_path, option, expected):
+    assert expected in script_refused("benchmark", option, f"hydra.run.dir={tmp_path}")
     assert not list(tmp_path.glob("benchmark.*"))
 
 
