@@ -70,8 +70,9 @@ def _against(peer: Peer, models: dict[str, DictConfig], config: DictConfig) -> l
     inference = _inference(rival, ours, images(batch, size, device))
     with torch.inference_mode():
         inference_seconds = alternating(inference, config.peers.rounds, device)
-    best = min(inference_seconds["e2cnn"], inference_seconds["e2cnn exported"])
-    way = "exported" if best < inference_seconds["e2cnn"] else "as it is"
+    ways = {way: inference_seconds[way] for way in ("e2cnn", "e2cnn exported")}
+    best = min(ways.values())
+    both = "; " + ", ".join(f"{way} {seconds:.3f} s" for way, seconds in ways.items())
 
     e2cnn_build = in_fresh_process(_build_peer, peer)
     results = []
@@ -86,7 +87,7 @@ def _against(peer: Peer, models: dict[str, DictConfig], config: DictConfig) -> l
         )
         for what, target, theirs, ours_seconds, note in (
             ("training step", TRAINING_TARGET, training_seconds["e2cnn"], training_seconds, ""),
-            ("inference", INFERENCE_TARGET, best, inference_seconds, f" (e2cnn {way})"),
+            ("inference", INFERENCE_TARGET, best, inference_seconds, both),
         ):
             for precision in ("float32", "bfloat16"):
                 taken = ours_seconds[name, precision]

@@ -36,20 +36,19 @@ def test_every_model_beside_its_floor(measured):
 def test_ratios_stay_near_their_targets(tmp_path, script):
     """Generous bounds, for machines that do other work at the same time: naive ways to expand the
     kernels cost more. (README.md has measured ratios.)"""
-    options = ["image_size=64", "rounds=5", "models.p4unet.widths=[4,8,16]"]
+    options = ["threads=1", "image_size=64", "batch_size=4", "rounds=5", "peers.rounds=3"]
+    options += ["models.p4unet.widths=[4,8,16]"]
     options += [f"models.{m}.widths=[2,4,8]" for m in ("se2unet", "steerableunet")]
     options += [f"sweep.models.{m}.widths=[8,16,32]" for m in ("p4unet", "unet")]
-    options += ["sweep.image_size=64", "sweep.angles=[0,30,60,120]", "memory.predictions=[5,50]"]
-    options += ["measure=[steps,peers,sweep,memory]", f"hydra.run.dir={tmp_path}"]
+    options += ["sweep.image_size=64", "sweep.angles=[0,30,60,120]"]
+    options += ["measure=[steps,peers,sweep]", f"hydra.run.dir={tmp_path}"]
     script("benchmark", *options)
     with (tmp_path / "benchmark.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["what"]: float(row["value"]) for row in csv.DictReader(file)}
     for name in TARGETS:
         assert rows[f"{name}: training step / floor's"] < 1.5
-        assert rows[f"{name}: peak of a training step / floor's"] < 1.5
         assert rows[f"{name}: construction, e2cnn / ours"] > 2
         assert rows[f"{name}: training step in float32, e2cnn / ours"] > 0.5
         assert rows[f"{name}: inference in float32, e2cnn / ours"] > 0.6
     for name in ("p4unet", "unet"):
         assert rows[f"{name}: rotation sweep / bare forward passes"] < 2
-    assert rows["peak of predicting 50 images / 5 images"] < 1.2
