@@ -52,9 +52,11 @@ def export(run: str, output: str) -> float:
     saved = open_run(run)
     model = saved.model()
     size = saved.config.data.image_size
+    # In the usual layout: whoever reads the file has a layout of their own.
+    plain = collapse(model).to(memory_format=torch.contiguous_format)
     with atomic_path(path) as temporary:
         with _quiet():
-            exported = writers[path.suffix](collapse(model), size, temporary, describe(saved))
+            exported = writers[path.suffix](plain, size, temporary, describe(saved))
         difference = _difference(model, exported, size)
         if not difference <= TOLERANCE:  # in this form it catches nan too
             raise UserError(

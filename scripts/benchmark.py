@@ -1,4 +1,4 @@
-"""What equivariance costs: `python scripts/benchmark.py`."""
+"""What everything costs, against what it may cost: `python scripts/benchmark.py`."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from polyp.cli import command_line
 
 @command_line(config_path="../configs", config_name="benchmark")
 def main(config: DictConfig) -> None:
-    from polyp.benchmark import benchmark
+    from polyp.benchmark.run import benchmark
 
     print(benchmark(config, Path(HydraConfig.get().runtime.output_dir)))
 

@@ -114,6 +114,21 @@ def test_agreement_is_the_consistency_of_the_rotation_sweep(script, finished_run
         assert float(rows[f"{image}.png"]["agreement"]) == pytest.approx(expected, abs=0.01)
 
 
+def test_bfloat16_has_to_be_asked_for_and_finds_nearly_the_same(script, finished_run, tmp_path):
+    images = finished_run.parent / "dataset" / "images"
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        options = [f"input={images}", f"output={tmp_path / precision}", "angles=[]"]
+        options += [] if precision == "float32" else [f"precision={precision}"]
+        script("predict", f"run={finished_run}", *options)
+        masks = sorted((tmp_path / precision / "masks").iterdir())
+        found[precision] = np.stack([read_mask(path) for path in masks])
+    different = (found["float32"] != found["bfloat16"]).mean()
+    assert different < 0.02
+    confidences = [[row["confidence"] for row in table(tmp_path / p).values()] for p in found]
+    assert confidences[0] != confidences[1]
+
+
 def test_bad_files_are_skipped_and_told(script_refused, finished_run, tmp_path):
     images, output = tmp_path / "images", tmp_path / "out"
     images.mkdir()
@@ -204,6 +219,7 @@ def test_a_full_disk_leaves_no_half_table(script_refused, finished_run, tmp_path
         ("angles=90", "angles=90"),
         ("device=cuda:77", "device=cuda:77: there is none here"),
         ("overlay=false", "overlay"),
+        ("precision=int8", "precision=int8: must be float32 or bfloat16"),
     ],
 )
 def test_a_wrong_option(script_refused, finished_run, tmp_path, argument, expected):

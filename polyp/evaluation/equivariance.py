@@ -115,12 +115,15 @@ def sweep_batch(
     """
     image, truth, valid = batch["image"], batch["mask"], batch["valid"]
     inside = disc(image.shape[-1], image.device)
+    masks = torch.cat([valid, truth, prediction], dim=1)
     consistency, accuracy, ceiling = [], [], []
     for angle in angles:
         turned = prediction if _is_full_turn(angle) else predict(model, rotate_image(image, angle))
-        region = inside & rotate_mask(valid, angle)
-        turned_truth = rotate_mask(truth, angle)
-        consistency.append(dice(rotate_mask(prediction, angle), turned, region))
+        # In one call, as channels: three would each work out the same weights anew.
+        turned_masks = rotate_mask(masks, angle)
+        region = inside & turned_masks[:, :1]
+        turned_truth, turned_prediction = turned_masks[:, 1:2], turned_masks[:, 2:]
+        consistency.append(dice(turned_prediction, turned, region))
         accuracy.append(dice(turned, turned_truth, region))
         ceiling.append(dice(rotate_mask(turned_truth, -angle), truth, inside & valid))
     return Sweep(

@@ -23,7 +23,9 @@ def rotate(x: Tensor, degrees: float, mode: Literal["bicubic", "bilinear"] = "bi
     inverse = torch.tensor(
         [[cosine, -sine, 0.0], [sine, cosine, 0.0]], dtype=x.dtype, device=x.device
     )
-    grid = F.affine_grid(inverse.expand(len(x), 2, 3), list(x.shape), align_corners=False)
+    # One grid for the whole batch.
+    grid = F.affine_grid(inverse[None], [1, *x.shape[1:]], align_corners=False)
+    grid = grid.expand(len(x), -1, -1, -1)
     return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 

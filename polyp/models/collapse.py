@@ -34,7 +34,10 @@ def _collapsed(module: nn.Module) -> nn.Module:
                 layers.append(layer)
         return nn.Sequential(*layers)
     if isinstance(module, ExpandedConv):
-        return _ordinary(module)
+        module = _ordinary(module)
+    if isinstance(module, nn.Conv2d):
+        # The maps between take this layout from the weights; convolutions are faster in it.
+        module.to(memory_format=torch.channels_last)
     return module
 
 
