@@ -21,7 +21,7 @@ train: $(INSTALLED)
 
 # make test ARGS="-m 'not slow'"
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

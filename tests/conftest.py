@@ -3,6 +3,11 @@
 import importlib.util
 import os
 import sys
+
+# Before torch is imported, here and in the processes that tests start: its threads bring nothing to
+# networks this small, and stand in the way of tests that run at the same time.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 from collections.abc import Callable
 from pathlib import Path
 
