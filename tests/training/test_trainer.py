@@ -1,5 +1,7 @@
 """Precision, and what the trainer refuses."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -24,7 +26,8 @@ def test_automatic_precision(monkeypatch, accelerator, cuda, bf16, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
     given = {}
-    monkeypatch.setattr(trainer, "Trainer", lambda **options: given.update(options))
+    made = SimpleNamespace(strategy=None)
+    monkeypatch.setattr(trainer, "Trainer", lambda **options: given.update(options) or made)
     make_trainer(accelerator=accelerator)
     assert given["precision"] == expected
 
