@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup train test lint clean
+.PHONY: setup train test lint results clean
 
 setup: $(INSTALLED)
 
@@ -26,6 +26,13 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The tables and figures of docs/results, from the scores of each image in docs/results/runs.
+results: $(INSTALLED)
+	for study in $(notdir $(wildcard docs/results/runs/*)); do \
+		$(BIN)/python scripts/compare.py \
+			runs=docs/results/runs/$$study output=docs/results/$$study || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) outputs/cache
