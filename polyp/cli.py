@@ -27,6 +27,9 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 # Faults of the machine, not of the program, and the file's name says which.
 DISK_ERRORS = FULL | {errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
+# How lines of messages begin that tell of Hydra's insides, not of what to do.
+INSIDES = ("object_type=", "Set the environ", "Config search path:", "provider=")
+
 # Hydra's groups of configs that come with the packages of the extra `sweeps`.
 PLUGINS = ("hydra/launcher/", "hydra/sweeper/")
 
@@ -148,7 +151,4 @@ def _is_plugin(config: str | None) -> bool:
 def one_line(text: str) -> str:
     """The lines of a message in one."""
     lines = (line.strip() for line in text.splitlines())
-    # These two tell of Hydra's insides, not of what to do.
-    return "; ".join(
-        line for line in lines if line and not line.startswith(("object_type=", "Set the environ"))
-    )
+    return "; ".join(line for line in lines if line and not line.startswith(INSIDES))

@@ -182,7 +182,10 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         notes = Path(config.hydra.sweep.dir) / NOTES
-        notes.mkdir(parents=True, exist_ok=True)
+        try:
+            notes.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            return  # where no folder can be: Hydra refuses it next, and what is raised here is lost
         started = notes / ".started"
         started.touch()
         _begun[notes] = started.stat().st_mtime_ns  # by the clock that the notes will have

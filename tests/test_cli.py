@@ -27,6 +27,10 @@ def raised(error: Exception, cause: Exception | None = None) -> Exception:
             HydraException("Key 'x'\nis not there\n  full_key: x"),
             "Key 'x'; is not there; full_key: x",
         ),
+        (
+            HydraException("In 'train'\nConfig search path:\n\tprovider=main, path=configs"),
+            "In 'train'",
+        ),
         (ConfigAttributeError("Missing\nobject_type=dict"), "Missing"),
     ],
 )

@@ -278,6 +278,11 @@ def test_control_c_ends_the_sweep(tmp_path):
     assert not second.exists()
 
 
+def test_a_file_in_place_of_the_folder(sweep, tmp_path):
+    (tmp_path / "sweep").touch()
+    assert sweep("seed=0,1") == (1, [f"error: {tmp_path / 'sweep'}: File exists"])
+
+
 # --- single runs
 
 
