@@ -12,8 +12,9 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning import LightningDataModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -83,11 +84,25 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         # What the steps that are repeated had written is not shown beside their repetition.
         purge_step=None if resume is None else _steps_done(model, resume),
     )
+
+    def take_folder(trainer: Trainer, module: LightningModule) -> None:
+        """From here on it is this run's. Not before a resumed checkpoint has been accepted."""
+        if trainer.is_global_zero:
+            (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs, if it is resumed
+            write_record(config, folder)
+            data.write_split(folder / "split.json")
+
     trainer: Trainer = instantiate(
         config.trainer,
         default_root_dir=str(folder),
         logger=logger,
-        callbacks=[RunProgress(), ValidationImages(), *_optional_callbacks(config), checkpoints],
+        callbacks=[
+            LambdaCallback(on_train_start=take_folder),
+            RunProgress(),
+            ValidationImages(),
+            *_optional_callbacks(config),
+            checkpoints,
+        ],
     )
     _check_sweep(trainer)
     if trainer.strategy.launcher is not None:
@@ -99,12 +114,9 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         optimizer=instantiate(config.optimizer),
         schedule=instantiate(config.schedule),
     )
-    if trainer.is_global_zero:  # from here on the folder is this run's
-        (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs, if it is resumed
-        write_record(config, folder)
-        data.write_split(folder / "split.json")
     with logging_redirect_tqdm():
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    take_folder(trainer, module)  # if no epoch was left to be trained
     record["training_seconds"] = round(checkpoints.seconds, 1)
     if not trainer.is_global_zero:
         return checkpoints.best_score

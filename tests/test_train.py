@@ -260,6 +260,17 @@ def test_a_run_is_never_overwritten(command_line, refused):
     assert (folder / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
+def test_a_refused_resumption_leaves_the_run_as_it_is(command_line, refused):
+    folder = command_line(*TINY_SYNTHETIC)
+    kept = ("metrics.json", "split.json", ".hydra/config.yaml")
+    before = [(folder / name).read_bytes() for name in kept]
+    last = folder / "checkpoints" / "last.ckpt"
+    assert "a one-cycle schedule of" in refused(
+        *TINY_SYNTHETIC, "trainer.max_epochs=3", f"resume={last}"
+    )
+    assert [(folder / name).read_bytes() for name in kept] == before
+
+
 # --- options
 
 

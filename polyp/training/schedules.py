@@ -5,6 +5,8 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
+from polyp.errors import UserError
+
 
 def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float = 0.3) -> LRScheduler:
     """Up to the optimiser's learning rate and down to almost nothing (Smith & Topin 2019).
@@ -13,7 +15,19 @@ def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float = 0.3) -> LR
         warmup: part of the run on the way up.
     """
     peaks = [group["lr"] for group in optimizer.param_groups]
-    return OneCycleLR(optimizer, peaks, total_steps=total_steps, pct_start=warmup)
+    return _OneCycle(optimizer, peaks, total_steps=total_steps, pct_start=warmup)
+
+
+class _OneCycle(OneCycleLR):
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Refuses a cycle of another length: it would go on with that one, and end in mid-run."""
+        if state_dict["total_steps"] != self.total_steps:
+            raise UserError(
+                f"resume: the checkpoint is of a one-cycle schedule of {state_dict['total_steps']} "
+                f"steps, and here are {self.total_steps}: it can only go on with the same "
+                "trainer.max_epochs, data.batch_size and training images"
+            )
+        super().load_state_dict(state_dict)
 
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LRScheduler:

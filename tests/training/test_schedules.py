@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from polyp.errors import UserError
 from polyp.training import constant, cosine, one_cycle
 
 
@@ -38,3 +39,13 @@ def test_constant():
 @pytest.mark.parametrize("steps", [2, 3])
 def test_the_shortest_runs(schedule, steps):
     assert all(rate >= 0 for rate in rates(schedule, steps))
+
+
+def test_one_cycle_goes_on_with_its_own_length_alone():
+    def schedule(steps: int):
+        return one_cycle(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5), steps)
+
+    state = schedule(100).state_dict()
+    schedule(100).load_state_dict(state)
+    with pytest.raises(UserError, match=r"100 steps, and here are 150: .*trainer\.max_epochs"):
+        schedule(150).load_state_dict(state)
