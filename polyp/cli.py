@@ -91,6 +91,16 @@ def command_line(
     return decorate
 
 
+def key_of(override: str) -> str:
+    """The key that an override is of: "data.root" of "+data.root=/data"."""
+    return override.split("=")[0].lstrip("+")
+
+
+def named_keys() -> set[str]:
+    """The keys that the user gave on the command line, such as {"run", "data.root"}."""
+    return {key_of(override) for override in HydraConfig.get().overrides.task}
+
+
 def _write_no_files() -> None:
     """Leaves the run's folder and its log to the first of the processes that train together."""
     overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]

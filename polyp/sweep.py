@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from polyp.cli import FULL_ERROR, one_line, user_message
+from polyp.cli import FULL_ERROR, key_of, one_line, user_message
 from polyp.errors import UserError
 from polyp.record import differences
 
@@ -58,7 +58,7 @@ def job_name(overrides: Sequence[str], data: str) -> str:
         data: the chosen dataset.
     """
     left_out = _where_and_how(NOT_IN_NAMES, data)
-    told = sorted(line for line in overrides if line.split("=")[0].lstrip("+") not in left_out)
+    told = sorted(line for line in overrides if key_of(line) not in left_out)
     whole = ",".join(told) or "defaults"
     name = whole.replace("/", "-").encode()[:LONGEST_NAME].decode(errors="ignore")
     if name != whole:  # others may be cut to the same

@@ -3,16 +3,14 @@
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from polyp.cli import command_line
+from polyp.cli import command_line, named_keys
 
 
 @command_line(config_path="../configs", config_name="evaluate")
 def main(config: DictConfig) -> None:
     from polyp.reevaluation import reevaluate
 
-    hydra = HydraConfig.get()
-    named = {override.split("=")[0].lstrip("+") for override in hydra.overrides.task}
-    reevaluate(config, hydra.runtime.choices["data"], named)
+    reevaluate(config, HydraConfig.get().runtime.choices["data"], named_keys())
 
 
 if __name__ == "__main__":
