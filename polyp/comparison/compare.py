@@ -103,7 +103,7 @@ def _part(section: Section, outlier_dice: float) -> tuple[Part, dict[str, bytes]
             ("Dice", {system.label: system.dice for system in systems}),
             ("equivariance", {system.label: system.equivariance for system in systems}),
         ]:
-            table = tests_table(paired_tests(values), score, section.title)
+            table = tests_table(paired_tests(values, section.units), score, section.title)
             tables[f"{score.lower()}_tests"] = table
     figures = _figures(section, outlier_dice)
 

@@ -54,9 +54,11 @@ mean would move with other test images, not with another training.</li>
 inscribed disc; mean over images and all angles but 0°, mean at the worst angle, mean at 90°.
 <b>Ceiling</b>: what a perfectly equivariant network would score under the same rotations of pixel
 masks; the estimate is conservative.</li>
-<li><b>Tests</b>: two-sided Wilcoxon signed-rank test on the images, zero differences dropped, and
-Holm's correction over all pairs of a table. <b>Rank-biserial</b>: matched-pairs correlation, 1
-where A is higher on every image, −1 where B is. The interval is of the mean difference.</li>
+<li><b>Tests</b>: two-sided Wilcoxon signed-rank test on the images, or where they are frames of
+videos on the means of the video sequences, zero differences dropped, and Holm's correction over all
+pairs of a table. <b>Rank-biserial</b>: matched-pairs correlation, 1 where A is higher on every
+image (sequence), −1 where B is. The interval is of the mean difference, by a bootstrap of images
+(sequences).</li>
 <li><b>Multiply-adds</b>: of the convolutions, an image. <b>Training</b>: mean over the runs.</li>
 </ul></details>
 """

@@ -7,6 +7,7 @@ import numpy as np
 
 from polyp.comparison.run import Run
 from polyp.comparison.systems import Grouping, System, digest, group, turning
+from polyp.data.datasets import CVCClinicDB
 from polyp.errors import UserError
 
 SPLITS = {
@@ -14,6 +15,9 @@ SPLITS = {
     "sequence": "split by sequence",
     "file": "split from a file",
 }
+
+# Of datasets whose images are frames of videos: the sequence of an image, None where not known.
+SEQUENCES = {"cvc": CVCClinicDB.sequence}
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,11 @@ class Section:
     def angles(self) -> list[float]:
         return self.systems[0].first.angles
 
+    @property
+    def units(self) -> list[str]:
+        """Of each image what it belongs to: its video sequence, or where there is none itself."""
+        return _units(self.systems[0].first)
+
 
 def make_sections(runs: Sequence[Run]) -> tuple[list[Section], list[tuple[Run, str]]]:
     """The sections, and runs that are left out with the reason."""
@@ -56,6 +65,12 @@ def make_sections(runs: Sequence[Run]) -> tuple[list[Section], list[tuple[Run, s
         sections.append(section)
         left_out += out
     return sections, left_out
+
+
+def _units(run: Run) -> list[str]:
+    sequence = SEQUENCES.get(run.data, lambda image: None)
+    known = {image: sequence(image) for image in run.images}
+    return [image if known[image] is None else f"sequence {known[image]}" for image in run.images]
 
 
 def _same_test_set(run: Run, other: Run) -> bool:
@@ -109,6 +124,12 @@ def _notes(runs: list[Run], grouping: Grouping, angles: list[float]) -> list[str
     notes = [f"Test set {digest(sorted(runs[0].images))}; sweep at {_listed(angles)}."]
     if any(run.angles != angles for run in runs):
         notes[0] += " Those are the angles that all runs have in common; others are left aside."
+    if (units := len(set(_units(runs[0])))) < len(runs[0].images):
+        notes.append(
+            f"The images are frames of {units} video sequences, and those of one are alike: the "
+            "paired tests compare means of sequences, and their intervals draw whole sequences. "
+            "The interval of one system's Dice draws images."
+        )
     if grouping.usual:
         usual = ", ".join(f"{key}={value}" for key, value in grouping.usual.items())
         notes.append(f"Where a name does not say otherwise: {usual}.")

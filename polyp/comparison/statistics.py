@@ -14,14 +14,17 @@ from polyp.evaluation.scores import summary
 class PairedTest:
     """Whether a scores higher than b on the same images.
 
-    difference: mean of a − b over the images, with its bootstrap 95 % interval `low` to `high`.
-    effect: matched-pairs rank-biserial correlation, from −1 (b higher everywhere) to 1.
-    p: of the two-sided Wilcoxon signed-rank test. p_holm: the same, corrected by Holm.
+    units: how many independent ones the images belong to (video sequences, or the images).
+    difference: mean of a − b over the images, with its 95 % interval `low` to `high` by a bootstrap
+    of units. effect: matched-pairs rank-biserial correlation, from −1 (b higher everywhere) to 1.
+    p: of the two-sided Wilcoxon signed-rank test; both are of the units' means. p_holm: p,
+    corrected by Holm.
     """
 
     a: str
     b: str
     images: int
+    units: int
     difference: float
     low: float
     high: float
@@ -30,19 +33,42 @@ class PairedTest:
     p_holm: float
 
 
-def paired_tests(values: dict[str, np.ndarray]) -> list[PairedTest]:
-    """A test a pair of systems, {label: float64 [images]}, corrected over all the pairs."""
+def paired_tests(values: dict[str, np.ndarray], units: Sequence[str]) -> list[PairedTest]:
+    """A test a pair of systems, {label: float64 [images]}, corrected over all the pairs.
+
+    units: what each image belongs to; images of different units are independent of each other.
+    """
     pairs = list(combinations(values, 2))
     # Averages over seeds differ in their last digits where the scores do not.
     differences = [np.round(values[a] - values[b], 12) for a, b in pairs]
-    p_values = [wilcoxon(d) for d in differences]
+    by_unit = [_means(d, units) for d in differences]
+    p_values = [wilcoxon(means) for means in by_unit]
+    p_corrected = holm(p_values)
     tests = []
-    for (a, b), d, p, p_holm in zip(pairs, differences, p_values, holm(p_values), strict=True):
-        bootstrapped = summary(d)
+    for index, (a, b) in enumerate(pairs):
+        bootstrapped = summary(differences[index], units=units)
         low, high = bootstrapped["ci95"]
-        mean = bootstrapped["mean"]
-        tests.append(PairedTest(a, b, len(d), mean, low, high, rank_biserial(d), p, p_holm))
+        tests.append(
+            PairedTest(
+                a=a,
+                b=b,
+                images=len(units),
+                units=len(by_unit[index]),
+                difference=bootstrapped["mean"],
+                low=low,
+                high=high,
+                effect=rank_biserial(by_unit[index]),
+                p=p_values[index],
+                p_holm=p_corrected[index],
+            )
+        )
     return tests
+
+
+def _means(values: np.ndarray, units: Sequence[str]) -> np.ndarray:
+    """The mean over the images of each unit: float64 [units]."""
+    _, unit = np.unique(units, return_inverse=True)
+    return np.bincount(unit, values) / np.bincount(unit)
 
 
 def wilcoxon(differences: np.ndarray) -> float:

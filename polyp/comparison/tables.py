@@ -88,8 +88,9 @@ def _cells(record: dict[str, Any]) -> list[str]:
 
 def tests_table(tests: Sequence[PairedTest], score: str, title: str) -> Table:
     """A row a pair of systems. score: what is compared; title: the section's."""
+    images, units = tests[0].images, tests[0].units
     return Table(
-        what=f"Paired tests of {score}",
+        what=f"Paired tests of {score}" + (f" by {units} sequences" if units < images else ""),
         of=title,
         header=["A", "B", "A − B", "95 % interval", "rank-biserial", "p", "p (Holm)"],
         rows=[

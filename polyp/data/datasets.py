@@ -154,11 +154,12 @@ class CVCClinicDB(PairedFolders):
     def sample(self, id: str, image: Path, mask: Path) -> Sample:
         return Sample(id, image, mask, sequence=self.sequence(id))
 
-    def sequence(self, id: str) -> str | None:
+    @classmethod
+    def sequence(cls, id: str) -> str | None:
         """The number of a frame's sequence, 1 to 29; None for a file that isn't of the dataset."""
-        if not id.isdecimal() or not 1 <= int(id) <= self.last_frames[-1]:
+        if not id.isdecimal() or not 1 <= int(id) <= cls.last_frames[-1]:
             return None
-        return str(bisect_left(self.last_frames, int(id)) + 1)
+        return str(bisect_left(cls.last_frames, int(id)) + 1)
 
 
 class KvasirSEG(PairedFolders):

@@ -44,8 +44,13 @@ def _counts(prediction: Tensor, truth: Tensor, region: Tensor) -> Tensor:
     return masks.sum(dim=(2, 3, 4)).cpu().double()
 
 
-def summary(values: Sequence[float] | np.ndarray, seed: int = 0) -> dict:
+def summary(
+    values: Sequence[float] | np.ndarray, seed: int = 0, units: Sequence[str] | None = None
+) -> dict:
     """Summarise one score over the images of a test set.
+
+    units: what each image belongs to (a video sequence) where images are not independent of each
+    other; the bootstrap then draws whole units.
 
     Returns {"mean", "median", "std", "ci95": [low, high]} as plain floats. std is that of the
     sample (n − 1; 0 for a single value). ci95 is the percentile bootstrap interval of the mean
@@ -55,17 +60,17 @@ def summary(values: Sequence[float] | np.ndarray, seed: int = 0) -> dict:
     values = np.asarray(values, dtype=np.float64)
     if values.size == 0:
         raise ValueError("summary needs at least one value, got none")
+    _, unit = np.unique(range(len(values)) if units is None else units, return_inverse=True)
+    sums, counts = np.bincount(unit, values), np.bincount(unit)
     generator = np.random.default_rng(seed)
+    means = []
     # A hundred resamples at a time: all at once would take 10,000 × n indices.
-    means = np.concatenate(
-        [
-            values[generator.integers(len(values), size=(100, len(values)))].mean(axis=1)
-            for _ in range(RESAMPLES // 100)
-        ]
-    )
+    for _ in range(RESAMPLES // 100):
+        drawn = generator.integers(len(sums), size=(100, len(sums)))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     return {
         "mean": float(values.mean()),
         "median": float(np.median(values)),
         "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
-        "ci95": np.percentile(means, [2.5, 97.5]).tolist(),
+        "ci95": np.percentile(np.concatenate(means), [2.5, 97.5]).tolist(),
     }

@@ -74,6 +74,15 @@ def test_notes_on_seeds(sections):
     assert "Not all systems have the same seeds" in notes
 
 
+def test_frames_of_a_sequence_are_one_unit(sections):
+    frames = ["1", "25", "26", "50", "612", "of mine"]
+    section, other = sections({"test": frames}, {"test": frames, "data": "kvasir"})
+    assert section.units == ["sequence 1"] * 2 + ["sequence 2"] * 2 + ["sequence 29", "of mine"]
+    assert "frames of 4 video sequences" in " ".join(section.notes)
+    assert other.units == frames
+    assert "frames of" not in " ".join(other.notes)
+
+
 def test_an_evaluation_on_another_dataset_counts_there(write_run):
     """As scripts/evaluate.py leaves it: without a config, but with the run that has one."""
     own = write_run("own", data="kvasir")

@@ -7,6 +7,11 @@ from scipy import stats
 from polyp.comparison.statistics import holm, paired_tests, rank_biserial, wilcoxon
 
 
+def units(images: int) -> list[str]:
+    """Images that are independent of each other."""
+    return [str(image) for image in range(images)]
+
+
 def test_holm_by_hand():
     # Sorted .005, .01, .03, .04: 4 × .005, 3 × .01, 2 × .03, then 1 × .04 raised to the one before.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
@@ -36,7 +41,7 @@ def test_rank_biserial_agrees_with_the_statistic_of_the_test():
 def test_systems_that_agree_everywhere(images):
     scores = np.random.default_rng(0).random(images)
     # The same scores up to the rounding of an average.
-    (test,) = paired_tests({"a": scores, "b": scores * (1 + 1e-16) + 1e-16})
+    (test,) = paired_tests({"a": scores, "b": scores * (1 + 1e-16) + 1e-16}, units(images))
     assert (test.p, test.p_holm, test.effect) == (1, 1, 0)
     assert (test.difference, test.low, test.high) == (0, 0, 0)
 
@@ -44,7 +49,7 @@ def test_systems_that_agree_everywhere(images):
 @pytest.mark.parametrize("images", [1, 3, 12, 92])
 def test_many_zeros_and_ties_warn_of_nothing(images):
     a = np.round(np.random.default_rng(0).random(images), 1)
-    (test,) = paired_tests({"a": a, "b": np.roll(a, 1)})
+    (test,) = paired_tests({"a": a, "b": np.roll(a, 1)}, units(images))
     assert 0 <= test.p <= 1
 
 
@@ -52,9 +57,26 @@ def test_all_pairs_with_their_direction_and_the_same_bootstrap_each_time():
     generator = np.random.default_rng(0)
     low = generator.uniform(0, 0.5, 30)
     values = {"high": low + 0.3, "middle": low + 0.1 * generator.random(30), "low": low}
-    tests = paired_tests(values)
+    tests = paired_tests(values, units(30))
     assert [(t.a, t.b) for t in tests] == [("high", "middle"), ("high", "low"), ("middle", "low")]
     assert all(t.effect == 1 and 0 < t.low < t.difference < t.high for t in tests[:1])
     assert tests[1].difference == pytest.approx(0.3)
     assert [t.p_holm for t in tests] == holm([t.p for t in tests])
-    assert tests == paired_tests(values)
+    assert tests == paired_tests(values, units(30))
+
+
+def test_near_copies_are_no_further_evidence():
+    generator = np.random.default_rng(0)
+    a, b = generator.random(12), generator.random(12)
+    (once,) = paired_tests({"a": a, "b": b}, units(12))
+    videos = [f"video {image}" for image in range(12) for _ in range(8)]
+    frames = {"a": np.repeat(a, 8), "b": np.repeat(b, 8)}
+    (copied,) = paired_tests(frames, videos)
+    assert (copied.images, copied.units) == (96, 12)
+    assert (copied.p, copied.effect) == pytest.approx((once.p, once.effect))
+    # The bootstrap draws the same number of units, in another order.
+    width = once.high - once.low
+    assert (copied.low, copied.high) == pytest.approx((once.low, once.high), abs=0.05 * width)
+    (taken_alone,) = paired_tests(frames, units(96))
+    assert taken_alone.p < 0.1 * once.p
+    assert taken_alone.high - taken_alone.low < 0.5 * width

@@ -92,6 +92,19 @@ def test_bootstrap_is_seeded():
     assert summary(skewed, seed=1)["ci95"] != summary(skewed, seed=2)["ci95"]
 
 
+def test_copies_of_an_image_do_not_narrow_the_interval_of_units():
+    values = np.random.default_rng(0).beta(8, 2, size=20)
+    copied, units = np.repeat(values, 10), np.repeat([f"video {i:02}" for i in range(20)], 10)
+    assert summary(copied, units=units)["ci95"] == pytest.approx(summary(values)["ci95"])
+    assert np.ptp(summary(copied)["ci95"]) < 0.5 * np.ptp(summary(values)["ci95"])
+
+
+def test_units_of_different_size_count_by_their_images():
+    result = summary([1.0, 0.0, 0.0, 0.0], units=["a", "b", "b", "b"])
+    assert result["mean"] == 0.25
+    assert result["ci95"] == [0.0, 1.0]
+
+
 def test_summary_of_one_value_and_of_none():
     assert summary([0.7]) == {"mean": 0.7, "median": 0.7, "std": 0.0, "ci95": [0.7, 0.7]}
     with pytest.raises(ValueError, match="at least one"):
