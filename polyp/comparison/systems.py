@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,8 @@ def _differences(runs: Sequence[Run]) -> tuple[list[dict[str, str]], dict[str, s
     is said where it is not what most of the systems have, {key: value}, which is returned too.
     """
     identities = [identity(run) for run in runs]
+    for own, name in zip(identities, _set_names(runs), strict=True):
+        own["train_and_val_set"] = name
     keys = dict.fromkeys(key for own in identities for key in own if key != "model")
     said: list[list[str]] = [[] for _ in runs]
     usual = {}
@@ -170,6 +173,16 @@ def _differences(runs: Sequence[Run]) -> tuple[list[dict[str, str]], dict[str, s
         for own, mine in zip(identities, said, strict=True)
     ]
     return differences, {names[key]: _text(key, value) for key, value in usual.items()}
+
+
+def _set_names(runs: Sequence[Run]) -> list[str]:
+    """What each run's training and validation images are called: as the file that lists them, or
+    their digest where not all of them have a file of a name of its own."""
+    digests = [identity(run)["train_and_val_set"] for run in runs]
+    files = [Path(run.config.get("data.split_file") or "").stem for run in runs]
+    pairs = set(zip(digests, files, strict=True))
+    named = all(files) and len(pairs) == len(set(digests)) == len(set(files))
+    return files if named else digests
 
 
 def _implied(key: str, identities: Sequence[dict]) -> bool:

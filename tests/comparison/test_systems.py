@@ -79,6 +79,23 @@ def test_other_training_images_make_another_system(grouped):
     assert said == {"unet", "unet train_images", "unet train_and_val_set"}
 
 
+def test_sets_of_images_are_called_as_the_files_that_list_them(grouped):
+    def run(train: str, file: str) -> dict:
+        return {"train": [train], "config": {"data.split_file": file}}
+
+    near = [run("t1", "splits/near.json"), run("t1", "splits/near.json") | {"model": "p4unet"}]
+    grouping = grouped(*near, run("t2", "splits/far.json"))
+    assert labels(grouping) == {"unet", "p4unet", "unet train_and_val_set=far"}
+    assert grouping.usual == {"train_and_val_set": "near"}
+
+
+def test_files_of_one_name_tell_no_sets_apart(grouped):
+    runs = [{"train": [name], "config": {"data.split_file": f"{name}/split.json"}} for name in "ab"]
+    made = labels(grouped(*runs))
+    assert len(made) == 2
+    assert not any("=split" in label for label in made)
+
+
 def test_fractions_of_the_training_set_are_called_by_the_fraction(grouped):
     tenth = {"train": ["t1"], "config": {"data.train_fraction": 0.5}}
     grouping = grouped({"config": {"data.train_fraction": 1.0}}, tenth, {**tenth, "seed": 1})
