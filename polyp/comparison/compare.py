@@ -145,7 +145,7 @@ def _figures(section: Section, outlier_dice: float) -> list[tuple[str, str, byte
             (
                 f"equivariance-boxes-{first // 2 + 1}",
                 f"Equivariance by rotation angle: {', '.join(system.label for system in pair)}",
-                _png(boxes_figure(pair, title, first)),
+                _png(boxes_figure(pair, title)),
             )
         )
     return figures

@@ -35,7 +35,7 @@ def dice_figure(systems: Sequence[System], title: str, outlier_dice: float) -> F
         axes = figure.add_subplot()
         positions = np.arange(len(systems))
         for position, system in zip(positions, systems, strict=True):
-            colour, dice = _colour(position), system.dice
+            colour, dice = _colour(system), system.dice
             _boxes(axes, [dice], [position], 0.55, colour, orientation="horizontal")
             axes.plot(dice.mean(), position, "D", color="white", markeredgecolor="black", ms=8)
             axes.text(1.03, position, f"{dice.mean():.3f}", va="center")
@@ -85,9 +85,7 @@ def curves_figure(systems: Sequence[System], title: str) -> Figure:
             axes.plot(
                 angles,
                 curve,
-                color=_colour(index),
-                linestyle=LINES[index // len(COLOURS) % len(LINES)],
-                marker=MARKERS[index // len(COLOURS) % len(MARKERS)],
+                **_line(systems[index]),
                 # Not all on top of each other where curves meet, as at multiples of 90°.
                 markevery=(index % 3, 3) if len(angles) > 20 else 1,
                 markersize=7,
@@ -120,9 +118,7 @@ def images_figure(lines: Sequence[Sequence[System]], title: str) -> Figure:
                 images * 1.015 ** (index - (len(lines) - 1) / 2),  # bars beside each other
                 mean,
                 (mean - low, high - mean),
-                color=_colour(index),
-                linestyle=LINES[index // len(COLOURS) % len(LINES)],
-                marker=MARKERS[index // len(COLOURS) % len(MARKERS)],
+                **_line(line[-1]),
                 markersize=9,
                 linewidth=2.2,
                 capsize=5,
@@ -141,11 +137,8 @@ def images_figure(lines: Sequence[Sequence[System]], title: str) -> Figure:
     return figure
 
 
-def boxes_figure(systems: Sequence[System], title: str, first: int = 0) -> Figure:
-    """Consistency against the angle for two systems side by side, or one: a box an angle.
-
-    first: position of the first one among all systems, which gives them their colours.
-    """
+def boxes_figure(systems: Sequence[System], title: str) -> Figure:
+    """Consistency against the angle for two systems side by side, or one: a box an angle."""
     angles = np.array(systems[0].first.angles)
     span = max(np.ptp(angles), 10.0)
     # Boxes side by side, but no hairlines where two angles are close, and no slabs where few are.
@@ -153,9 +146,9 @@ def boxes_figure(systems: Sequence[System], title: str, first: int = 0) -> Figur
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(16, 6.5))
         panels = figure.subplots(1, len(systems), sharey=True, squeeze=False)[0]
-        for index, (axes, system) in enumerate(zip(panels, systems, strict=True)):
+        for axes, system in zip(panels, systems, strict=True):
             consistency, ceiling = system.consistency, system.first.ceiling
-            _boxes(axes, consistency.T, angles, width, _colour(first + index))
+            _boxes(axes, consistency.T, angles, width, _colour(system))
             axes.plot(angles, ceiling, **CEILING)
             axes.plot(angles, consistency.mean(axis=0), color="black", linewidth=2.2)
             axes.set_title(textwrap.fill(system.label, 110 // len(systems)), loc="left")
@@ -209,5 +202,14 @@ def _boxes(
     )
 
 
-def _colour(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
+def _colour(system: System) -> str:
+    return COLOURS[system.style % len(COLOURS)]
+
+
+def _line(system: System) -> dict:
+    beyond = system.style // len(COLOURS)
+    return {
+        "color": _colour(system),
+        "linestyle": LINES[beyond % len(LINES)],
+        "marker": MARKERS[beyond % len(MARKERS)],
+    }

@@ -1,7 +1,7 @@
 """Only runs on the same test images are compared: each test set is a section of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,7 +64,17 @@ def make_sections(runs: Sequence[Run]) -> tuple[list[Section], list[tuple[Run, s
         section, out = _section(same, {section.slug for section in sections})
         sections.append(section)
         left_out += out
-    return sections, left_out
+    return _styled(sections), left_out
+
+
+def _styled(sections: Sequence[Section]) -> list[Section]:
+    """The same sections, where systems of one label look alike in the figures of all of them."""
+    labels = dict.fromkeys(system.label for section in sections for system in section.systems)
+    styles = {label: number for number, label in enumerate(labels)}
+    return [
+        replace(section, systems=[replace(s, style=styles[s.label]) for s in section.systems])
+        for section in sections
+    ]
 
 
 def _units(run: Run) -> list[str]:

@@ -35,10 +35,14 @@ OF_TRAINING_IMAGES = ("train_images", "train_and_val_set", "data.train_fraction"
 
 @dataclass(frozen=True)
 class System:
-    """One way to train a network, with a run a seed, all on the same test images and angles."""
+    """One way to train a network, with a run a seed, all on the same test images and angles.
+
+    style: number of its colour and line in figures.
+    """
 
     label: str
     runs: list[Run]
+    style: int = 0
 
     @property
     def first(self) -> Run:

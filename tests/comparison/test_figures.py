@@ -18,7 +18,7 @@ def systems(write_run):
 
     def make(number: int) -> list[System]:
         return [
-            System(f"{LONG} #{i}" if i % 2 else "unet", [replace(run, dice=run.dice * 0.9**i)])
+            System(f"{LONG} #{i}" if i % 2 else "unet", [replace(run, dice=run.dice * 0.9**i)], i)
             for i in range(number)
         ]
 
@@ -45,7 +45,7 @@ def test_nothing_overlaps_or_leaves_the_figure(systems, number, draw):
     figure = {
         "dice": lambda: dice_figure(shown, "cvc", 0.5),
         "curves": lambda: curves_figure(shown, "cvc"),
-        "boxes": lambda: boxes_figure(shown[-2:], "cvc", first=8),
+        "boxes": lambda: boxes_figure(shown[-2:], "cvc"),
     }[draw]()
     FigureCanvasAgg(figure).draw()
     boxes = texts(figure)

@@ -83,6 +83,16 @@ def test_frames_of_a_sequence_are_one_unit(sections):
     assert "frames of" not in " ".join(other.notes)
 
 
+def test_a_system_looks_alike_in_all_sections(sections):
+    names, dice = ("unet", "p4unet", "se2unet"), (0.5, 0.9, 0.7)
+    runs = [{"model": name, "dice": [d] * 6} for name, d in zip(names, dice, strict=True)]
+    others = [{"model": name, "data": "kvasir"} for name in names[1:]]
+    cvc, kvasir = sections(*runs, *others)
+    styles = {system.label: system.style for system in cvc.systems}
+    assert styles == {"p4unet": 0, "se2unet": 1, "unet": 2}
+    assert all(system.style == styles[system.label] for system in kvasir.systems)
+
+
 def test_an_evaluation_on_another_dataset_counts_there(write_run):
     """As scripts/evaluate.py leaves it: without a config, but with the run that has one."""
     own = write_run("own", data="kvasir")
