@@ -31,10 +31,10 @@ def compare(config: DictConfig) -> str:
     """Compares the runs that `config.runs` names, and writes the comparison to `config.output`.
 
     There it leaves index.html, which holds everything, and a folder a test set: the tables systems,
-    dice_tests, equivariance_tests, outliers and runs as .csv, .md and .tex; dice.png,
-    equivariance.png, equivariance-boxes-N.png of two systems each, and training-images.png where
-    systems differ in the number of images that they were trained on. Everything is computed
-    before the first file is written.
+    dice_tests, equivariance_tests, outliers, outliers_tests and runs as .csv, .md and .tex;
+    dice.png, equivariance.png, equivariance-boxes-N.png of two systems each, and
+    training-images.png where systems differ in the number of images that they were trained on.
+    Everything is computed before the first file is written.
 
     Returns what to print: the table of systems of each test set, and which runs were left out.
     """
@@ -99,12 +99,14 @@ def _part(section: Section, outlier_dice: float) -> tuple[Part, dict[str, bytes]
         "runs": runs_table(section),
     }
     if len(systems) > 1:
-        for score, values in [
-            ("Dice", {system.label: system.dice for system in systems}),
-            ("equivariance", {system.label: system.equivariance for system in systems}),
+        below = f"a Dice below {outlier_dice:g}"
+        for name, score, values in [
+            ("dice", "Dice", {s.label: s.dice for s in systems}),
+            ("equivariance", "equivariance", {s.label: s.equivariance for s in systems}),
+            ("outliers", below, {s.label: s.dice < outlier_dice for s in systems}),
         ]:
-            table = tests_table(paired_tests(values, section.units), score, section.title)
-            tables[f"{score.lower()}_tests"] = table
+            tests = paired_tests(values, section.units)
+            tables[f"{name}_tests"] = tests_table(tests, score, section.title)
     figures = _figures(section, outlier_dice)
 
     part = Part(

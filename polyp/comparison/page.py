@@ -58,7 +58,8 @@ masks; the estimate is conservative.</li>
 videos on the means of the video sequences, zero differences dropped, and Holm's correction over all
 pairs of a table. <b>Rank-biserial</b>: matched-pairs correlation, 1 where A is higher on every
 image (sequence), −1 where B is. The interval is of the mean difference, by a bootstrap of images
-(sequences).</li>
+(sequences). Of outliers it is the difference of their shares, and the test on images is
+McNemar's.</li>
 <li><b>Multiply-adds</b>: of the convolutions, an image. <b>Training</b>: mean over the runs.</li>
 </ul></details>
 """

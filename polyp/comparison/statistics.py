@@ -37,10 +37,12 @@ def paired_tests(values: dict[str, np.ndarray], units: Sequence[str]) -> list[Pa
     """A test a pair of systems, {label: float64 [images]}, corrected over all the pairs.
 
     units: what each image belongs to; images of different units are independent of each other.
+    Of values that are true or false, differences are those of shares, and where each image is a
+    unit the test is McNemar's (1947).
     """
     pairs = list(combinations(values, 2))
     # Averages over seeds differ in their last digits where the scores do not.
-    differences = [np.round(values[a] - values[b], 12) for a, b in pairs]
+    differences = [np.round(1.0 * values[a] - values[b], 12) for a, b in pairs]
     by_unit = [_means(d, units) for d in differences]
     p_values = [wilcoxon(means) for means in by_unit]
     p_corrected = holm(p_values)

@@ -15,7 +15,8 @@ def test_what_it_leaves(write_run, compare, capfd):
         write_run(f"p4unet{seed}", "p4unet", seed=seed)
     write_run("other", data="kvasir")
     output = compare()
-    tables = {"systems", "runs", "outliers", "dice_tests", "equivariance_tests"}
+    tables = {"systems", "runs", "outliers"}
+    tables |= {f"{score}_tests" for score in ("dice", "equivariance", "outliers")}
     figures = {"dice.png", "equivariance.png", "equivariance-boxes-1.png"}
     left = {path.name for path in (output / "cvc-random-64px").iterdir()}
     assert left == figures | {

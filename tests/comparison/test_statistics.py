@@ -80,3 +80,18 @@ def test_near_copies_are_no_further_evidence():
     (taken_alone,) = paired_tests(frames, units(96))
     assert taken_alone.p < 0.1 * once.p
     assert taken_alone.high - taken_alone.low < 0.5 * width
+
+
+@pytest.mark.parametrize(("a_alone", "b_alone"), [(5, 16), (40, 20)])
+def test_that_of_outliers_is_mcnemars(a_alone, b_alone):
+    a = np.arange(150) < a_alone
+    b = np.flip(np.arange(150) < b_alone)
+    (test,) = paired_tests({"a": a, "b": b}, units(150))
+    chi_squared = (a_alone - b_alone) ** 2 / (a_alone + b_alone)
+    assert test.p == pytest.approx(stats.chi2.sf(chi_squared, df=1))
+    assert test.difference == pytest.approx((a_alone - b_alone) / 150)
+
+
+def test_that_of_few_outliers_is_exact():
+    (test,) = paired_tests({"a": np.arange(14) < 5, "b": np.zeros(14, bool)}, units(14))
+    assert test.p == pytest.approx(stats.binomtest(5, 5).pvalue)
