@@ -81,11 +81,11 @@ def curves_figure(systems: Sequence[System], title: str) -> Figure:
         figure = Figure(figsize=(14, max(7, 1 + 0.24 * lines + 0.17 * len(names))))
         axes = figure.add_subplot()
         axes.plot(angles, ceiling, **CEILING, label="ceiling\n(perfectly equivariant)")
-        for index, (name, curve) in enumerate(zip(names, curves, strict=True)):
+        for index, (system, name, curve) in enumerate(zip(systems, names, curves, strict=True)):
             axes.plot(
                 angles,
                 curve,
-                **_line(systems[index]),
+                **_line(system),
                 # Not all on top of each other where curves meet, as at multiples of 90°.
                 markevery=(index % 3, 3) if len(angles) > 20 else 1,
                 markersize=7,

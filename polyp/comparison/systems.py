@@ -153,7 +153,8 @@ def _differences(runs: Sequence[Run]) -> tuple[list[dict[str, str]], dict[str, s
     is said where it is not what most of the systems have, {key: value}, which is returned too.
     """
     identities = [identity(run) for run in runs]
-    for own, name in zip(identities, _set_names(runs), strict=True):
+    digests = [own["train_and_val_set"] for own in identities]
+    for own, name in zip(identities, _set_names(runs, digests), strict=True):
         own["train_and_val_set"] = name
     keys = dict.fromkeys(key for own in identities for key in own if key != "model")
     said: list[list[str]] = [[] for _ in runs]
@@ -179,10 +180,9 @@ def _differences(runs: Sequence[Run]) -> tuple[list[dict[str, str]], dict[str, s
     return differences, {names[key]: _text(key, value) for key, value in usual.items()}
 
 
-def _set_names(runs: Sequence[Run]) -> list[str]:
+def _set_names(runs: Sequence[Run], digests: Sequence[str]) -> Sequence[str]:
     """What each run's training and validation images are called: as the file that lists them, or
     their digest where not all of them have a file of a name of its own."""
-    digests = [identity(run)["train_and_val_set"] for run in runs]
     files = [Path(run.config.get("data.split_file") or "").stem for run in runs]
     pairs = set(zip(digests, files, strict=True))
     named = all(files) and len(pairs) == len(set(digests)) == len(set(files))
