@@ -7,7 +7,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from polyp.cli import command_line
-from polyp.sweep import run_job, sweep_report
+from polyp.runs.jobs import run_job, sweep_report
 
 
 @command_line(config_path="configs", config_name="train", around=sweep_report)
@@ -18,7 +18,7 @@ def main(config: DictConfig) -> float | None:
         return run_job(*arguments)
 
     # Not at the top: `--help` and `--cfg job` need no torch, and answer at once.
-    from polyp.run import run
+    from polyp.runs.train import run
 
     return run(*arguments)
 

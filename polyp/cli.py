@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from polyp.errors import UserError
 from polyp.files import FULL
-from polyp.processes import first_process
+from polyp.runs.processes import first_process
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 

@@ -10,7 +10,7 @@ from polyp.cli import command_line
 
 @command_line(config_path="../configs", config_name="benchmark")
 def main(config: DictConfig) -> None:
-    from polyp.benchmark.run import benchmark
+    from benchmarks.run import benchmark
 
     print(benchmark(config, Path(HydraConfig.get().runtime.output_dir)))
 

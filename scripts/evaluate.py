@@ -8,7 +8,7 @@ from polyp.cli import command_line, named_keys
 
 @command_line(config_path="../configs", config_name="evaluate")
 def main(config: DictConfig) -> None:
-    from polyp.reevaluation import reevaluate
+    from polyp.runs.evaluate import reevaluate
 
     reevaluate(config, HydraConfig.get().runtime.choices["data"], named_keys())
 

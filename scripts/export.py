@@ -7,7 +7,7 @@ from polyp.cli import command_line
 
 @command_line(config_path="../configs", config_name="export")
 def main(config: DictConfig) -> None:
-    from polyp.export import export
+    from polyp.deploy.export import export
 
     export(str(config.run), str(config.output))
 

@@ -7,7 +7,7 @@ from polyp.cli import command_line
 
 @command_line(config_path="../configs", config_name="predict")
 def main(config: DictConfig) -> None:
-    from polyp.prediction import predict_files
+    from polyp.deploy.predict import predict_files
 
     predict_files(config)
 

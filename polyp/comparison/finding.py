@@ -6,7 +6,7 @@ from pathlib import Path
 
 from polyp.comparison.run import METRICS
 from polyp.errors import UserError
-from polyp.record import CONFIG
+from polyp.runs.record import CONFIG
 
 
 def find_runs(patterns: Sequence[str]) -> list[Path]:

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from polyp.errors import UserError
-from polyp.record import CONFIG, flat
+from polyp.runs.record import CONFIG, flat
 
 METRICS = "metrics.json"
 

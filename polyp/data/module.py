@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.utils import data
 
 from polyp.data.datasets import Dataset
-from polyp.data.geometry import RESIZES
 from polyp.data.prepared import Prepared, prepare
 from polyp.data.splits import Split, make_split, read_split, take_fraction
 from polyp.errors import UserError
 from polyp.files import atomic_path
+from polyp.geometry import RESIZES
 
 
 class DataModule(LightningDataModule):

@@ -13,9 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from polyp.data.datasets import Dataset
-from polyp.data.geometry import to_square
 from polyp.data.sample import Sample
 from polyp.errors import UserError
+from polyp.geometry import to_square
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def prepare(dataset: Dataset, size: int, resize: str, cache: str | Path | None) 
 
     Args:
         dataset: where to read.
-        size, resize: as in `polyp.data.geometry.to_square`.
+        size, resize: as in `polyp.geometry.to_square`.
         cache: a folder that keeps the arrays for the next run; None keeps them in memory alone.
             What is kept is found again by the names, sizes and times of the files it was made
             of, so a changed dataset is read anew.

@@ -10,7 +10,6 @@ from polyp.evaluation.figures import (
 )
 from polyp.evaluation.inference import evaluation_mode, predict
 from polyp.evaluation.report import evaluate
-from polyp.evaluation.rotation import disc, rotate, rotate_image, rotate_mask
 from polyp.evaluation.scores import dice, scores, summary
 
 __all__ = [
@@ -19,16 +18,12 @@ __all__ = [
     "Turned",
     "check_angles",
     "dice",
-    "disc",
     "equivariance_figure",
     "evaluate",
     "evaluation_mode",
     "overlay",
     "predict",
     "predictions_figure",
-    "rotate",
-    "rotate_image",
-    "rotate_mask",
     "rotation_sweep",
     "scores",
     "summary",

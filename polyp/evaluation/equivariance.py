@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from polyp.errors import UserError
 from polyp.evaluation.inference import evaluation_mode, predict, to_device
-from polyp.evaluation.rotation import disc, rotate_image, rotate_mask
 from polyp.evaluation.scores import dice
+from polyp.geometry import disc, rotate_image, rotate_mask
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from polyp.errors import UserError
 from polyp.evaluation.equivariance import Sweep, check_angles, sweep_batch
 from polyp.evaluation.figures import Example, Turned, equivariance_figure, predictions_figure
 from polyp.evaluation.inference import evaluation_mode, predict, to_device
-from polyp.evaluation.rotation import disc, rotate_image, rotate_mask
 from polyp.evaluation.scores import dice, scores, summary
 from polyp.files import atomic_path
+from polyp.geometry import disc, rotate_image, rotate_mask
 
 SCORES = ("dice", "iou", "precision", "recall")
 PICTURED_ANGLES = (90, 45)
