@@ -26,13 +26,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 def to_device(batch: dict, device: torch.device | str) -> dict:
     """The batch with its tensors on `device`; without a "valid" mask every pixel is valid."""
-    batch = {"valid": torch.ones_like(batch["mask"]), **batch}
+    batch = {"valid": torch.ones_like(batch["mask"], dtype=torch.bool), **batch}
     return {
         key: value.to(device) if isinstance(value, Tensor) else value
         for key, value in batch.items()
     }
-
-
-def predict(model: nn.Module, image: Tensor) -> Tensor:
-    """The masks, bool [B,1,H,W], that the model finds in images [B,3,H,W]."""
-    return model(image) > 0

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from polyp.cli import FULL_ERROR, key_of, one_line, user_message
 from polyp.errors import UserError
-from polyp.runs.record import differences
+from polyp.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -109,15 +109,15 @@ def run_job(config: DictConfig, folder: Path, choices: dict[str, str]) -> float 
 
 
 def _skip_or_run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
-    last, metrics = folder / "checkpoints" / "last.ckpt", folder / "metrics.json"
-    if last.exists() or metrics.exists():
-        _check_same_config(config, folder, choices["data"])
-    if metrics.exists() and (folder / "provenance.json").exists():
-        score = _objective(metrics)
+    found = RunFolder(folder)
+    if found.begun:
+        _check_same_config(config, found, choices["data"])
+    if found.finished and (folder / "provenance.json").exists():
+        score = _objective(found)
         print(f"{folder}: finished before, best validation Dice {score:.4f}")
         return score
-    if last.exists():
-        config.resume = str(last)
+    if found.last.exists():
+        config.resume = str(found.last)
     else:  # ended before its first checkpoint, if it ever began: no curves of that
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
@@ -126,16 +126,16 @@ def _skip_or_run(config: DictConfig, folder: Path, choices: dict[str, str]) -> f
     try:
         return run(config, folder, choices)
     except Exception as error:
-        if str(error).startswith(f"resume={last}"):
+        if str(error).startswith(f"resume={found.last}"):
             error = UserError(f"{_reason(error)}; without the folder the job starts anew")
         # Into train.log, with the traceback of a mistake of the program's own.
         log.error("%s", _reason(error), exc_info=error if user_message(error) is None else None)
         raise error
 
 
-def _check_same_config(config: DictConfig, folder: Path, data: str) -> None:
+def _check_same_config(config: DictConfig, folder: RunFolder, data: str) -> None:
     ignored = _where_and_how(NOT_COMPARED, data)
-    found = differences(config, folder, ignored.__contains__)
+    found = folder.differences(config, ignored.__contains__)
     if found:
         shown = [
             f"{key} is {json.dumps(there)} there and {json.dumps(here)} here"
@@ -149,11 +149,12 @@ def _check_same_config(config: DictConfig, folder: Path, data: str) -> None:
         )
 
 
-def _objective(metrics: Path) -> float:
+def _objective(folder: RunFolder) -> float:
     try:
-        return float(json.loads(metrics.read_text(encoding="utf-8"))["val"]["dice"])
+        return float(folder.json("metrics.json")["val"]["dice"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{metrics}: damaged; without the folder the job starts anew") from error
+        path = folder.path / "metrics.json"
+        raise UserError(f"{path}: damaged; without the folder the job starts anew") from error
 
 
 @contextmanager

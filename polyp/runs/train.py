@@ -4,6 +4,7 @@ import atexit
 import logging
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
@@ -15,18 +16,20 @@ from hydra.utils import instantiate
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import LambdaCallback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from polyp.errors import UserError
-from polyp.files import write_json
-from polyp.runs.measure import log_summary, measure, provenance, split_name, sweep_angles
-from polyp.runs.record import write_record
-from polyp.runs.saved import load_checkpoint
+from polyp.runs.folder import RunFolder, flat
+from polyp.runs.loading import load_checkpoint
+from polyp.runs.measure import log_summary, measure, sweep_angles
+from polyp.runs.provenance import provenance
 from polyp.runs.signals import says_how_to_go_on
+from polyp.runs.test_sets import make_test_sets
+from polyp.tasks import Task
 from polyp.training import (
     Checkpoints,
     EarlyStopping,
@@ -34,7 +37,9 @@ from polyp.training import (
     RunProgress,
     Segmentation,
     ValidationImages,
+    make_loggers,
 )
+from polyp.training.logging import log_image
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +60,11 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         UserError: for everything that a user can mend.
         Stopped: SIGTERM or Ctrl-C came.
     """
-    resume = _resumed_checkpoint(config, folder)
+    run_folder = RunFolder(folder)
+    resume = _resumed_checkpoint(config, run_folder)
     angles = sweep_angles(config, "angles")
+    task: Task = instantiate(config.task)
+    metrics = instantiate(config.metrics)
     _seed(config.seed)
     model: nn.Module = instantiate(config.model)
     data: LightningDataModule = instantiate(config.data)
@@ -65,6 +73,8 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     except ValueError as error:
         raise UserError(f"data.image_size={data.image_size}: {error}") from error
     data.setup()
+    _check_classes(task, data)
+    test_sets = make_test_sets(config, data, lambda described, key: instantiate(described[key]))
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
         "%s, %s parameters; %s: %s",
@@ -76,26 +86,22 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
 
     record = provenance()
     checkpoints = Checkpoints(folder / "checkpoints", resume)
-    logger = TensorBoardLogger(
-        folder,
-        name="",
-        version="tensorboard",
-        default_hp_metric=False,
-        # What the steps that are repeated had written is not shown beside their repetition.
-        purge_step=None if resume is None else _steps_done(model, resume),
+    # What the steps that are repeated had written is not shown beside their repetition.
+    loggers = make_loggers(
+        config.logger, folder, None if resume is None else _steps_done(model, resume)
     )
 
     def take_folder(trainer: Trainer, module: LightningModule) -> None:
         """From here on it is this run's. Not before a resumed checkpoint has been accepted."""
         if trainer.is_global_zero:
-            (folder / "metrics.json").unlink(missing_ok=True)  # of fewer epochs, if it is resumed
-            write_record(config, folder)
-            data.write_split(folder / "split.json")
+            run_folder.unfinish()  # its metrics are of fewer epochs, if it is resumed
+            run_folder.write_config(config)
+            run_folder.write_split(data.ids)
 
     trainer: Trainer = instantiate(
         config.trainer,
         default_root_dir=str(folder),
-        logger=logger,
+        logger=loggers,
         callbacks=[
             LambdaCallback(on_train_start=take_folder),
             RunProgress(),
@@ -110,6 +116,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         atexit.register(trainer.strategy.launcher.kill, signal.SIGKILL)
     module = Segmentation(
         model,
+        task,
         loss=instantiate(config.loss),
         optimizer=instantiate(config.optimizer),
         schedule=instantiate(config.schedule),
@@ -123,34 +130,33 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
 
     load_checkpoint(model, checkpoints.best)
     started = time.monotonic()
-    metrics = measure(
+    measured = measure(
         model,
-        data,
+        task,
+        test_sets,
+        metrics,
         angles,
         trainer.strategy.root_device,
-        folder,
+        run_folder,
         title=f"{choices['model']} on {choices['data']}",
         facts={
             **{name: choices[name] for name in ("model", "data", "augmentation")},
-            "split": split_name(config),
+            "split": data.split_name,
             "seed": config.seed,
-        },
-        training={
             "epochs": trainer.fit_loop.epoch_progress.current.processed,
             "best_epoch": checkpoints.best_epoch,
             "val": {"dice": checkpoints.best_score},
         },
     )
     record["evaluation_seconds"] = round(time.monotonic() - started, 1)
-    _to_tensorboard(logger, config, metrics, folder)
-    write_json(folder / "provenance.json", record)
-    write_json(folder / "metrics.json", metrics)  # last: where it is, the run is finished
-    log_summary(metrics)
+    _log_final(loggers, config, measured, folder)
+    run_folder.write_metrics(measured, record)
+    log_summary(measured)
     log.info("run written to %s", folder)
     return checkpoints.best_score
 
 
-def _resumed_checkpoint(config: DictConfig, folder: Path) -> Path | None:
+def _resumed_checkpoint(config: DictConfig, folder: RunFolder) -> Path | None:
     if config.resume is not None:
         resume = Path(config.resume)
         if not resume.is_file():
@@ -159,15 +165,22 @@ def _resumed_checkpoint(config: DictConfig, folder: Path) -> Path | None:
                 "outputs/…/checkpoints/last.ckpt"
             )
         return resume
-    last = folder / "checkpoints" / "last.ckpt"
-    if last.exists():
+    if folder.last.exists():
         raise UserError(
-            f"hydra.run.dir={folder} already holds a run: resume={last} continues it, another "
-            "hydra.run.dir starts a new one"
+            f"hydra.run.dir={folder} already holds a run: resume={folder.last} continues it, "
+            "another hydra.run.dir starts a new one"
         )
-    if (folder / "metrics.json").exists():
+    if folder.finished:
         raise UserError(f"hydra.run.dir={folder} already holds a run: name another hydra.run.dir")
     return None
+
+
+def _check_classes(task: Task, data: LightningDataModule) -> None:
+    if data.dataset.num_classes != len(task.names):
+        raise UserError(
+            f"task.classes={task.names}: {len(task.names)} classes, but the masks of "
+            f"{data.dataset.name} have {data.dataset.num_classes}"
+        )
 
 
 def _check_sweep(trainer: Trainer) -> None:
@@ -208,32 +221,38 @@ def _optional_callbacks(config: DictConfig) -> list[lightning.Callback]:
     return callbacks
 
 
-def _to_tensorboard(
-    logger: TensorBoardLogger, config: DictConfig, metrics: dict, folder: Path
-) -> None:
+def _log_final(loggers: Sequence[Logger], config: DictConfig, metrics: dict, folder: Path) -> None:
     """The final metrics beside the hyperparameters, the equivariance curve and the figures."""
+    choices = ("model", "data", "augmentation", "split", "seed", "parameters", "image_size")
     hyperparameters = {
-        **{name: metrics[name] for name in ("model", "data", "augmentation", "split", "seed")},
-        "parameters": metrics["parameters"],
-        "image_size": metrics["image_size"],
+        **{name: metrics[name] for name in choices},
         "batch_size": config.data.batch_size,
         "epochs": metrics["epochs"],
-        "optimizer": OmegaConf.to_container(config.optimizer, resolve=True),
-        "schedule": OmegaConf.to_container(config.schedule, resolve=True),
-        "layers": OmegaConf.to_container(config.model, resolve=True),
     }
+    for key, name in (("optimizer", "optimizer"), ("schedule", "schedule"), ("model", "layers")):
+        for option, value in flat(OmegaConf.to_container(config[key], resolve=True)).items():
+            if option == "_target_" and name != "layers":
+                hyperparameters[name] = value.rsplit(".", 1)[-1]
+            elif not option.endswith(("_target_", "_partial_")):
+                hyperparameters[f"{name}/{option}"] = value
     finals = {
-        "test/dice": metrics["test"]["dice"]["mean"],
-        "test/iou": metrics["test"]["iou"]["mean"],
-        "equivariance/mean": metrics["equivariance"]["mean"],
-        "equivariance/min": metrics["equivariance"]["min"],
+        f"test/{name}": score["mean"]
+        for name, score in metrics["test"].items()
+        if isinstance(score, dict) and score["mean"] is not None
     }
-    logger.log_hyperparams(hyperparameters, finals)
+    finals |= {f"equivariance/{name}": metrics["equivariance"][name] for name in ("mean", "min")}
     curve = metrics["equivariance"]["curve"]
-    for angle, dice in zip(curve["angles"], curve["dice"], strict=True):
-        logger.experiment.add_scalar("equivariance/dice_by_angle", dice, round(angle))
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(hyperparameters, finals)
+        else:
+            logger.log_hyperparams(hyperparameters)
+            logger.log_metrics(finals, metrics["epochs"])
+        for angle, dice in zip(curve["angles"], curve["dice"], strict=True):
+            logger.log_metrics({"equivariance/dice_by_angle": dice}, round(angle))
     for name in ("equivariance", "predictions"):
         with Image.open(folder / f"{name}.png") as figure:
-            picture = np.asarray(figure.convert("RGB"))
-        logger.experiment.add_image(f"test/{name}", picture, metrics["epochs"], dataformats="HWC")
-    logger.finalize("success")
+            picture = np.asarray(figure.convert("RGB")) / 255
+        log_image(loggers, f"test/{name}", picture[None], metrics["epochs"])
+    for logger in loggers:
+        logger.finalize("success")
