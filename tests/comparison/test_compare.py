@@ -1,12 +1,20 @@
 """scripts/compare.py from the command line."""
 
+import base64
 import csv
 import json
 import re
+from html import escape
+from importlib import import_module
 
+import numpy as np
 import pytest
 
+from polyp.comparison.run import read_run
+from polyp.comparison.systems import System
 from tests.conftest import TINY_SYNTHETIC
+
+module = import_module("polyp.comparison.compare")  # the package has a function of this name
 
 
 def test_what_it_leaves(write_run, compare, capfd):
@@ -82,6 +90,145 @@ def test_a_list_of_folders_also_with_brackets_in_their_names(write_run, compare)
     output = compare("runs=['runs/model.widths=[4,8],seed=0',runs/b]", "output=out")
     with (output / "cvc-random-64px/runs.csv").open() as file:
         assert [row["seed"] for row in csv.DictReader(file)] == ["0", "1"]
+
+
+# --- what stands in the files
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def three(write_run):
+    """Three systems by name, the best first, each with the means of two runs."""
+    dice = {
+        "p4unet": ([0.95, 0.9, 0.85, 0.8, 0.9, 0.3], [0.93, 0.96, 0.9, 0.75, 0.8, 0.4]),
+        "unet": ([0.9, 0.8, 0.6, 0.85, 0.7, 0.1], [0.94, 0.7, 0.65, 0.8, 0.75, 0.2]),
+        "se2unet": ([0.4, 0.5, 0.8, 0.3, 0.6, 0.2], [0.3, 0.65, 0.7, 0.35, 0.1, 0.25]),
+    }
+    return {
+        model: [
+            read_run(write_run(f"{model}{seed}", model, seed, dice=values))
+            for seed, values in enumerate(seeds)
+        ]
+        for model, seeds in dice.items()
+    }
+
+
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """Instead of each figure, what it would have been drawn of: function, systems and options."""
+
+    def labels(systems) -> list:
+        return [s.label if isinstance(s, System) else labels(s) for s in systems]
+
+    for name in ("dice_figure", "curves_figure", "boxes_figure", "images_figure"):
+        monkeypatch.setattr(
+            module, name, lambda systems, *options, name=name: [name, labels(systems), *options]
+        )
+    monkeypatch.setattr(module, "_png", lambda call: json.dumps(call).encode())
+
+
+def test_each_table_of_tests_is_of_its_own_score(three, compare, undrawn):
+    output = compare("runs=runs", "output=out", "outlier_dice=0.7") / "cvc-random-64px"
+    dice = {name: np.mean([run.dice for run in runs], axis=0) for name, runs in three.items()}
+    consistency = {
+        name: np.mean([run.consistency[:, 1:] for run in runs], axis=(0, 2))
+        for name, runs in three.items()
+    }
+    failing = {name: values < 0.7 for name, values in dice.items()}
+    pairs = [("p4unet", "unet"), ("p4unet", "se2unet"), ("unet", "se2unet")]
+    for name, values in (("dice", dice), ("equivariance", consistency), ("outliers", failing)):
+        found = rows(output / f"{name}_tests.csv")
+        assert [(row["a"], row["b"]) for row in found] == pairs
+        for row in found:
+            difference = np.mean(1.0 * values[row["a"]] - values[row["b"]])
+            assert float(row["difference"]) == pytest.approx(difference)
+    assert "Dice below 0.7" in (output / "outliers_tests.md").read_text()
+    assert "Paired tests of Dice." in (output / "dice_tests.md").read_text()
+    assert "Paired tests of equivariance." in (output / "equivariance_tests.md").read_text()
+
+
+def test_each_figure_is_drawn_of_its_systems_and_named_after_them(three, compare, undrawn):
+    """And the page shows each above its caption."""
+    output = compare("runs=runs", "output=out", "outlier_dice=0.7")
+    title = "cvc: random split by image, 6 test images, 64 px (resize=pad)"
+    labels = ["p4unet", "unet", "se2unet"]
+    expected = {
+        "dice": ["dice_figure", labels, title, 0.7],
+        "equivariance": ["curves_figure", labels, title],
+        "equivariance-boxes-1": ["boxes_figure", ["p4unet", "unet"], title],
+        "equivariance-boxes-2": ["boxes_figure", ["se2unet"], title],
+    }
+    folder = output / "cvc-random-64px"
+    assert {path.stem: json.loads(path.read_text()) for path in folder.glob("*.png")} == expected
+    captions = {
+        "Test Dice": "dice",
+        "Equivariance by rotation angle, means over the test images": "equivariance",
+        "Equivariance by rotation angle: p4unet, unet": "equivariance-boxes-1",
+        "Equivariance by rotation angle: se2unet": "equivariance-boxes-2",
+    }
+    page = (output / "index.html").read_text()
+    shown = re.findall(r'base64,([^"]*)"[^>]*><figcaption>(.*?)</figcaption>', page)
+    assert {caption: json.loads(base64.b64decode(png)) for png, caption in shown} == {
+        caption: expected[name] for caption, name in captions.items()
+    }
+
+
+def test_training_images_are_drawn_where_their_number_differs(write_run, compare, undrawn):
+    for images in (4, 2):
+        for model in ("unet", "p4unet"):
+            train = [f"t{i}" for i in range(images)]
+            config = {"data.train_fraction": images / 4}
+            write_run(f"{model}{images}", model, train=train, config=config)
+    output = compare()
+    figure, lines, title = json.loads((output / "cvc-random-64px/training-images.png").read_text())
+    assert (figure, title.split(":")[0]) == ("images_figure", "cvc")
+    assert sorted(lines) == [
+        ["p4unet", "p4unet train_fraction=1.0"],  # the fewest images first
+        ["unet", "unet train_fraction=1.0"],
+    ]
+    assert "Test Dice by the number of training images" in (output / "index.html").read_text()
+
+
+def test_the_page_holds_the_numbers_of_the_tables(three, compare, undrawn):
+    output = compare("runs=runs", "output=out", "outlier_dice=0.7")
+    page = (output / "index.html").read_text()
+    assert "<code>python compare.py runs=runs output=out outlier_dice=0.7</code>" in page
+    shown = [
+        (caption, re.findall(r"<t[hd](?: class=words)?>(.*?)</t[hd]>", table))
+        for caption, table in re.findall(r"<caption>(.*?)</caption>(.*?)</table>", page, re.S)
+    ]
+    names = ("systems", "dice_tests", "equivariance_tests", "outliers_tests", "runs")
+    assert len(shown) == len(names)
+    for name, (caption, cells) in zip(names, shown, strict=True):
+        text = (output / "cvc-random-64px" / f"{name}.md").read_text()
+        first, _, header, _, *lines = text.splitlines()
+        written = [cell for line in (header, *lines) for cell in line[2:-2].split(" | ")]
+        assert first.startswith(f"{caption.replace('&lt;', '<')}. cvc: random split by image")
+        assert cells == [escape(cell) for cell in written]
+
+
+def test_the_page_lists_the_outliers_of_each_system(three, compare, undrawn):
+    page = (compare("runs=runs", "output=out", "outlier_dice=0.7") / "index.html").read_text()
+    assert "<h3>Outliers: images with a Dice below 0.7</h3>" in page
+    images = three["unet"][0].images
+    failing = {}
+    for name, runs in three.items():
+        dice = np.mean([run.dice for run in runs], axis=0)
+        failing[name] = [image for image, d in zip(images, dice, strict=True) if d < 0.7]
+    common = set.intersection(*map(set, failing.values()))
+    failing["all systems"] = [image for image in images if image in common]
+    shown = re.findall(r"<dt>(.*?): (\d+)</dt><dd>(.*?)</dd>", page)
+    assert shown == [
+        (name, str(len(ids)), ", ".join(ids) or "none") for name, ids in failing.items()
+    ]
+    assert len({len(ids) for ids in failing.values()}) > 2
+
+
+# --- what is refused
 
 
 def change(name, edit):

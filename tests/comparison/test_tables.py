@@ -6,10 +6,12 @@ import io
 import numpy as np
 import pytest
 
+from polyp.comparison import tables
 from polyp.comparison.run import read_run
 from polyp.comparison.sections import make_sections
+from polyp.comparison.statistics import PairedTest
 from polyp.comparison.table import Table
-from polyp.comparison.tables import outlier_lists, outliers_table, systems_table
+from polyp.comparison.tables import outlier_lists, outliers_table, runs_table, systems_table
 from polyp.evaluation import summary
 
 DICE = [0.9, 0.8, 0.7, 0.6, 0.45, 0.2]
@@ -68,6 +70,14 @@ def test_outliers(section):
         "all systems": ["f"],
     }
     table = outliers_table(section, 0.5)
+    assert table.header == ["image", "systems", "p4unet", "unet"]
+    assert table.rows[1] == ["c", "1 of 2", "0.300", "0.650"]
+    assert table.records[1] == {
+        "image": "c",
+        "systems": 1,
+        "p4unet": 0.3,
+        "unet": pytest.approx(0.65),
+    }
     assert [row[:2] for row in table.rows] == [["f", "2 of 2"], ["c", "1 of 2"], ["e", "1 of 2"]]
     assert outliers_table(section, 0.0).csv() == "image,systems,p4unet,unet\n"
 
@@ -89,3 +99,92 @@ def test_forms():
     assert r"  x|$<$b$>$ & $-$0.1 \\" in latex
     assert latex.index(r"\toprule") < latex.index(r"\midrule") < latex.index(r"\bottomrule")
     assert "x|&lt;b&gt;" in table.html()
+
+
+def test_every_cell_is_its_own_number(write_run):
+    """No two numbers of a system are alike, so none can stand in another's column."""
+    angles = [0, 30, 60, 90, 120]
+    runs = [
+        write_run(f"{i}", seed=i, angles=angles, dice=[d - i / 9 for d in DICE]) for i in (0, 1)
+    ]
+    runs.append(write_run("2", "p4unet", angles=angles, dice=[0.9, 0.8, 0.3, 0.7, 0.6, 0.1]))
+    (section,), _ = make_sections([read_run(folder) for folder in runs])
+    table = systems_table(section, 0.5)
+    for row, record in zip(table.rows, table.records, strict=True):
+        cells = dict(zip(table.header, row, strict=True))
+        iou = np.mean(
+            [
+                run.iou
+                for system in section.systems
+                for run in system.runs
+                if system.label == record["system"]
+            ]
+        )
+        assert record["iou_mean"] == pytest.approx(iou)
+        low, high = record["dice_ci95_low"], record["dice_ci95_high"]
+        assert low < record["dice_mean"] < high
+        expected = {
+            "system": record["system"],
+            "seeds": str(record["seeds"]),
+            "95 % interval": f"{low:.3f} to {high:.3f}",
+            "median": f"{record['dice_median']:.3f}",
+            "IoU": f"{iou:.3f}",
+            "equivariance": f"{record['equivariance_mean']:.3f}",
+            "worst angle": f"{record['equivariance_min']:.3f}",
+            "at 90°": f"{record['equivariance_at_90']:.3f}",
+            "ceiling": "0.990",
+            "outliers": "2",
+        }
+        assert {name: cells[name] for name in expected} == expected
+        assert len({cells[name] for name in expected if "0." in cells[name]}) == 7
+
+
+def test_training_times_are_means_over_the_runs(write_run):
+    folders = [write_run("0"), write_run("1", seed=1)]
+    text = (folders[1] / "provenance.json").read_text()
+    (folders[1] / "provenance.json").write_text(text.replace("60.0", "180.0"))
+    (section,), _ = make_sections([read_run(folder) for folder in folders])
+    assert systems_table(section, 0.5).rows[0][-1] == "2.0 min"
+    assert [record["training_seconds"] for record in runs_table(section).records] == [60, 180]
+
+
+def test_cells_of_the_tests():
+    made = PairedTest("x", "y", 6, 6, -0.1234, -0.2345, 0.0456, -0.345, 0.0456, 0.0912)
+    other = PairedTest("x", "z", 6, 6, 0.5, 0.4, 0.6, 1.0, 0.0004, 0.001)
+    table = tables.tests_table([made, other], "Dice", "cvc: random")
+    assert table.what == "Paired tests of Dice"
+    assert table.of == "cvc: random"
+    row, below = (dict(zip(table.header, row, strict=True)) for row in table.rows)
+    assert row == {
+        "A": "x",
+        "B": "y",
+        "A − B": "−0.123",
+        "95 % interval": "−0.234 to +0.046",
+        "rank-biserial": "−0.34",
+        "p": "0.046",
+        "p (Holm)": "0.091",
+    }
+    assert (below["A − B"], below["p"], below["p (Holm)"]) == ("+0.500", "< 0.001", "0.001")
+    assert table.records == [vars(made), vars(other)]
+
+
+def test_runs_with_their_own_numbers(section):
+    table = runs_table(section)
+    runs = [run for system in section.systems for run in system.runs]
+    assert [row[0] for row in table.rows] == ["p4unet", "unet", "unet"]
+    dice = [np.mean([0.9, 0.9, 0.3, 0.9, 0.9, 0.1]), np.mean(DICE), np.mean(DICE) - 0.1]
+    for row, record, run, mean in zip(table.rows, table.records, runs, dice, strict=True):
+        cells = dict(zip(table.header, row, strict=True))
+        turned = run.consistency[:, 1:].mean()
+        assert record["dice"] == pytest.approx(mean)
+        assert record["equivariance"] == pytest.approx(turned)
+        assert cells | {"system": ""} == {
+            "system": "",
+            "folder": str(run.folder),
+            "commit": "abc",
+            "machine": "Linux",
+            "seed": str(run.seed),
+            "Dice": f"{mean:.4f}",
+            "equivariance": f"{turned:.4f}",
+        }
+    assert [record["seed"] for record in table.records] == [0, 0, 1]

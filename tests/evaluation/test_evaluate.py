@@ -3,10 +3,13 @@
 import csv
 import json
 
+import numpy as np
 import pytest
+import torch
 
 from polyp.errors import UserError
 from polyp.evaluation import evaluate, predictions_figure, rotation_sweep, scores
+from polyp.evaluation.rotation import disc, rotate_image, rotate_mask
 from tests.evaluation.helpers import Pointwise, Shifted, blobs
 
 
@@ -110,3 +113,35 @@ def test_best_median_and_worst_image_are_pictured(batches, tmp_path, monkeypatch
     assert [example.label for example in pictured] == ["best", "median", "worst"]
     assert [example.dice for example in pictured] == [ranked[-1], ranked[3], ranked[0]]
     assert [turned.angle for turned in pictured[0].turned] == [90, 45]
+
+
+def test_what_is_pictured_of_an_image(tmp_path, monkeypatch):
+    """The masks of the image as it is and of the image turned, and their Dice."""
+    pictured = []
+
+    def spy(examples, title):
+        pictured.extend(examples)
+        return predictions_figure(examples, title)
+
+    monkeypatch.setattr("polyp.evaluation.report.predictions_figure", spy)
+    batch, model = blobs(3, seed=3), Shifted()
+    evaluate(model, [batch], [90], "cpu", tmp_path)
+    sweep = rotation_sweep(model, [batch], [90, 45], "cpu")
+    dice = scores(model(batch["image"]) > 0, batch["mask"], batch["valid"])["dice"].tolist()
+    for example, i in zip(pictured, np.argsort(dice)[::-1], strict=True):
+        image, truth, valid = (batch[key][i : i + 1] for key in ("image", "mask", "valid"))
+        prediction = model(image) > 0
+        assert np.array_equal(example.image, image[0].permute(1, 2, 0))
+        assert np.array_equal(example.truth, truth[0, 0])
+        assert np.array_equal(example.prediction, prediction[0, 0])
+        assert np.array_equal(example.valid, valid[0, 0])
+        assert example.dice == dice[i]
+        for column, turned in enumerate(example.turned):
+            turned_image = rotate_image(image, turned.angle)
+            region = disc(48, torch.device("cpu")) & rotate_mask(valid, turned.angle)
+            assert np.array_equal(turned.image, turned_image[0].permute(1, 2, 0))
+            assert np.array_equal(turned.rotated, rotate_mask(prediction, turned.angle)[0, 0])
+            assert np.array_equal(turned.found, (model(turned_image) > 0)[0, 0])
+            assert not np.array_equal(turned.rotated, turned.found)
+            assert np.array_equal(turned.region, region[0, 0])
+            assert turned.dice == sweep.dice[i, column]

@@ -1,8 +1,9 @@
-"""Figures are drawn without warnings and without covering anything."""
+"""Figures show the numbers of the run, without warnings and without covering anything."""
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 
 from polyp.evaluation import (
     Example,
@@ -12,6 +13,8 @@ from polyp.evaluation import (
     overlay,
     predictions_figure,
 )
+from polyp.evaluation.figures import SKY, VERMILLION, YELLOW, rotation_error_figure
+from tests.figures import assert_boxes
 
 
 def draw(figure):
@@ -98,3 +101,93 @@ def test_overlay_tells_the_masks_apart_inside_the_region_only():
     assert extra[1] > 0.8 > 0.5 > missed[1]  # vermillion: red alone
     assert background.tolist() == [0.75] * 3
     assert outside.tolist() == pytest.approx([0.3] * 3)
+
+
+# --- what they show
+
+
+def test_equivariance_figure_shows_the_numbers_of_the_sweep():
+    """Of unsorted angles, and with no two numbers alike."""
+    generator = np.random.default_rng(0)
+    dice, truth, ceiling = generator.uniform(0.3, 1, size=(3, 7, 4))
+    dice[0] = 0.01  # an outlier at each angle
+    sweep = Sweep(list("abcdefg"), [90.0, 0.0, 180.0, 45.0], dice, truth, ceiling)
+    figure = equivariance_figure(sweep, "p4 on synthetic")
+    (axes,) = figure.axes
+    order, angles = [1, 3, 0, 2], [0, 45, 90, 180]
+    assert axes.get_title(loc="left") == "p4 on synthetic"
+    assert_boxes(axes, dice[:, order].T, angles)
+    dashed, mean = axes.lines[-2:]
+    assert (dashed.get_linestyle(), mean.get_color()) == ("--", VERMILLION)
+    assert list(dashed.get_xdata()) == list(mean.get_xdata()) == angles
+    assert dashed.get_ydata() == pytest.approx(ceiling[:, order].mean(axis=0))
+    assert mean.get_ydata() == pytest.approx(dice[:, order].mean(axis=0))
+    entries = {
+        text.get_text(): handle
+        for text, handle in zip(figure.legends[0].get_texts(), handles(figure), strict=True)
+    }
+    assert list(entries) == [
+        "mean",
+        "ceiling (perfectly equivariant)",
+        "quartiles of 7 test images",
+    ]
+    assert entries["mean"].get_color() == VERMILLION
+    assert entries["ceiling (perfectly equivariant)"].get_linestyle() == "--"
+
+
+def handles(figure):
+    return figure.legends[0].legend_handles
+
+
+def test_rotation_error_figure_shows_the_errors():
+    errors = {"p4": [0.0, 0.4, 0.1], "SE(2,12)": [0.02, 0.2, 0.03]}
+    figure = rotation_error_figure([0, 45, 90], errors)
+    lines = figure.axes[0].lines
+    assert {line.get_label(): list(line.get_ydata()) for line in lines} == errors
+    assert all(list(line.get_xdata()) == [0, 45, 90] for line in lines)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(errors)
+
+
+def test_predictions_figure_shows_the_images_and_masks_of_each_example():
+    generator = np.random.default_rng(0)
+
+    def mask():
+        return generator.random((8, 8)) < 0.5
+
+    def image():
+        return generator.random((8, 8, 3))
+
+    def turned(angle, dice):
+        return Turned(angle, image(), mask(), mask(), mask(), dice)
+
+    examples = [
+        Example("best", image(), mask(), mask(), mask(), 0.9, [turned(90, 0.8), turned(45, 0.7)]),
+        Example("worst", image(), mask(), mask(), mask(), 0.6, [turned(90, 0.5), turned(45, 0.4)]),
+    ]
+    figure = predictions_figure(examples, "p4 on synthetic")
+    assert figure.get_suptitle() == "p4 on synthetic"
+    rows = [figure.axes[:7], figure.axes[7:]]
+    titles = [axes.get_title() for axes in rows[0]]
+    assert titles[:5] == ["image", "truth", "prediction", "rotated by 90°", "masks at 90°"]
+    captions = [[axes.get_xlabel() for axes in row] for row in rows]
+    assert captions[0] == ["", "", "Dice 0.900", "", "Dice 0.800", "", "Dice 0.700"]
+    assert captions[1] == ["", "", "Dice 0.600", "", "Dice 0.500", "", "Dice 0.400"]
+    for row, example in zip(rows, examples, strict=True):
+        expected = [
+            example.image,
+            np.stack([example.truth] * 3, axis=-1),
+            overlay(example.image, example.prediction, example.truth, example.valid),
+        ]
+        for t in example.turned:
+            expected += [t.image, overlay(t.image, t.found, t.rotated, t.region)]
+        for axes, picture in zip(row, expected, strict=True):
+            assert np.array_equal(axes.images[0].get_array(), picture)
+    colours = {
+        text.get_text(): handle.get_facecolor()
+        for text, handle in zip(figure.legends[0].get_texts(), handles(figure), strict=True)
+    }
+    assert {text.split(",")[0]: to_hex(colour).upper() for text, colour in colours.items()} == {
+        "in both masks": SKY,
+        "only in the prediction": YELLOW,
+        "only in the truth": VERMILLION,
+    }

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import io
 import json
 import os
 import re
@@ -17,6 +18,12 @@ import pytest
 import torch
 from PIL import Image
 
+from polyp.data import DataModule, Synthetic
+from polyp.evaluation import rotation_sweep, scores
+from polyp.layers import P4Layers
+from polyp.models import UNet, multiply_adds
+from polyp.saved import load_checkpoint
+from polyp.training import BCEDiceLoss, one_cycle
 from tests.conftest import TINY, TINY_SYNTHETIC, write_pairs
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +57,36 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+class Events:
+    """What TensorBoard reads of a run.
+
+    Attributes:
+        scalars: {tag: [(step, value)]}.
+        images: {tag: [(step, PNG)]}.
+        hyperparameters: {name: value}.
+    """
+
+    def __init__(self, run: Path):
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+        from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+        self.scalars, self.images, self.hyperparameters = {}, {}, {}
+        for events in run.rglob("events.out.tfevents.*"):
+            read = EventAccumulator(str(events), {"scalars": 0, "images": 0}).Reload()
+            for tag in read.Tags()["scalars"]:
+                assert tag == "epoch" or tag not in self.scalars
+                self.scalars[tag] = [(point.step, point.value) for point in read.Scalars(tag)]
+            for tag in read.Tags()["images"]:
+                self.images[tag] = [(i.step, i.encoded_image_string) for i in read.Images(tag)]
+            start = read.summary_metadata.get("_hparams_/session_start_info")
+            if start is not None:
+                data = HParamsPluginData.FromString(start.plugin_data.content)
+                self.hyperparameters = {
+                    name: getattr(value, value.WhichOneof("kind"))
+                    for name, value in data.session_start_info.hparams.items()
+                }
 
 
 # --- what a run leaves
@@ -115,27 +152,141 @@ def test_the_metrics_agree_with_the_tables(run: Path):
     )
 
 
-def test_tensorboard_shows_curves_images_figures_and_hyperparameters(run: Path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+def test_the_metrics_say_what_was_trained(run: Path):
+    metrics = json.loads((run / "metrics.json").read_text())
+    dice = [value for _, value in Events(run).scalars["val/dice"]]
+    assert metrics["epochs"] == len(dice) == 2
+    assert metrics["val"]["dice"] == pytest.approx(max(dice))
+    assert metrics["best_epoch"] == 1 + dice.index(max(dice))
+    assert (metrics["augmentation"], metrics["image_size"]) == ("none", 32)
+    model = UNet([4, 4], P4Layers())
+    assert metrics["multiply_adds"] == multiply_adds(model, 32)
+    for name, epoch in (("best", metrics["best_epoch"]), ("last", 2)):
+        checkpoint = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert checkpoint["epoch"] == epoch - 1
 
-    scalars, images, plugins = set(), set(), set()
-    for events in run.rglob("events.out.tfevents.*"):
-        accumulator = EventAccumulator(str(events)).Reload()
-        tags = accumulator.Tags()
-        scalars |= set(tags["scalars"])
-        images |= set(tags["images"])
-        plugins |= set(accumulator.summary_metadata)
-    assert scalars >= {
-        "train/loss_step",
-        "train/learning_rate",
-        "val/loss",
-        "val/dice",
-        "val/equivariance_30",
-        "equivariance/dice_by_angle",
-        "test/dice",
+
+def test_the_log_says_what_the_metrics_say(run: Path):
+    metrics = json.loads((run / "metrics.json").read_text())
+    test, equivariance = metrics["test"], metrics["equivariance"]
+    low, high = test["dice"]["ci95"]
+    log = (run / "train.log").read_text()
+    for line in (
+        f"p4unet: {metrics['parameters']:,} parameters, "
+        f"{metrics['multiply_adds'] / 1e9:.2f} G multiply-adds an image of 32 pixels",
+        f"test Dice {test['dice']['mean']:.4f} (95% interval {low:.4f} to {high:.4f}, "
+        f"median {test['dice']['median']:.4f}), IoU {test['iou']['mean']:.4f} on 3 images",
+        f"equivariance {equivariance['mean']:.4f} on average, {equivariance['min']:.4f} at the "
+        f"worst angle (ceiling {equivariance['ceiling']:.4f}); split random",
+        "synthetic: 14 train, 3 val, 3 test",
+    ):
+        assert f" {line}\n" in log
+    scalars = Events(run).scalars
+    epochs = zip(
+        *(scalars[name] for name in ("train/loss_epoch", "val/loss", "val/dice")), strict=True
+    )
+    for i, ((_, train_loss), (_, val_loss), (_, dice)) in enumerate(epochs):
+        line = f"epoch {i + 1}/2  train loss {train_loss:.3f}  val loss {val_loss:.3f}  "
+        assert f"{line}val Dice {dice:.4f}  " in log
+
+
+def test_tensorboard_shows_the_curves_of_training(run: Path):
+    events = Events(run)
+    steps = {name: [step for step, _ in points] for name, points in events.scalars.items()}
+    assert steps["train/loss_step"] == steps["train/learning_rate"] == list(range(8))
+    for name in ("train/loss_epoch", "val/loss", "val/dice"):
+        assert steps[name] == [3, 7]  # the last steps of the epochs
+    for angle in (30, 45, 90):
+        assert steps[f"val/equivariance_{angle}"] == [3, 7]
+    # Fourteen images an epoch: the last batch of four holds two.
+    losses = [value for _, value in events.scalars["train/loss_step"]]
+    means = [np.average(losses[i : i + 4], weights=[4, 4, 4, 2]) for i in (0, 4)]
+    assert [v for _, v in events.scalars["train/loss_epoch"]] == pytest.approx(means, rel=1e-5)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-3)
+    schedule = one_cycle(optimizer, total_steps=8)
+    rates = schedule.get_last_lr()
+    for _ in range(7):
+        optimizer.step()
+        schedule.step()
+        rates += schedule.get_last_lr()
+    assert [v for _, v in events.scalars["train/learning_rate"]] == pytest.approx(rates, rel=1e-5)
+
+
+def test_tensorboard_shows_the_scores_of_the_validation_set(run: Path):
+    """Those of the last epoch, measured again with its weights."""
+    model = UNet([4, 4], P4Layers())
+    load_checkpoint(model, run / "checkpoints" / "last.ckpt")
+    data = DataModule(Synthetic(images=20, size=32, seed=0), image_size=32, batch_size=20)
+    data.setup()
+    assert data.ids == json.loads((run / "split.json").read_text())
+    (batch,) = data.loader("val")
+    with torch.no_grad():
+        logits = model.eval()(batch["image"])
+    curve = rotation_sweep(model, [batch], [30, 45, 90], "cpu").curve()
+    expected = {
+        "val/loss": BCEDiceLoss()(logits, batch["mask"]).item(),
+        "val/dice": scores(logits > 0, batch["mask"], batch["valid"])["dice"].mean().item(),
+        **{
+            f"val/equivariance_{angle:g}": dice
+            for angle, dice in zip(curve["angles"], curve["dice"], strict=True)
+        },
     }
-    assert images >= {"val/masks", "test/equivariance", "test/predictions"}
-    assert any(tag.startswith("_hparams_") for tag in plugins)
+    shown = {name: Events(run).scalars[name][-1][1] for name in expected}
+    assert shown == pytest.approx(expected, rel=1e-4)
+
+
+def test_tensorboard_shows_the_final_metrics(run: Path):
+    metrics = json.loads((run / "metrics.json").read_text())
+    test, equivariance = metrics["test"], metrics["equivariance"]
+    scalars = Events(run).scalars
+    finals = {
+        "test/dice": test["dice"]["mean"],
+        "test/iou": test["iou"]["mean"],
+        "equivariance/mean": equivariance["mean"],
+        "equivariance/min": equivariance["min"],
+    }
+    assert len(set(finals.values())) == 4, "one could stand for another"
+    for name, value in finals.items():
+        assert scalars[name] == [(0, pytest.approx(value))]
+    curve = zip(equivariance["curve"]["angles"], equivariance["curve"]["dice"], strict=True)
+    by_angle = [(angle, pytest.approx(dice)) for angle, dice in curve]
+    assert scalars["equivariance/dice_by_angle"] == by_angle
+
+
+def test_tensorboard_shows_images_and_figures(run: Path):
+    images = Events(run).images
+    assert [step for step, _ in images["val/masks"]] == [3, 7]
+    for name in ("equivariance", "predictions"):
+        ((step, png),) = images[f"test/{name}"]
+        assert step == 2  # epochs
+        with Image.open(io.BytesIO(png)) as shown, Image.open(run / f"{name}.png") as written:
+            assert np.array_equal(np.asarray(shown), np.asarray(written.convert("RGB")))
+
+
+def test_tensorboard_shows_the_hyperparameters(run: Path):
+    assert Events(run).hyperparameters == {
+        "model": "p4unet",
+        "data": "synthetic",
+        "augmentation": "none",
+        "split": "random",
+        "seed": 0,
+        "parameters": json.loads((run / "metrics.json").read_text())["parameters"],
+        "image_size": 32,
+        "batch_size": 4,
+        "epochs": 2,
+        "optimizer/_target_": "torch.optim.AdamW",
+        "optimizer/_partial_": True,
+        "optimizer/lr": 0.003,
+        "optimizer/weight_decay": 0.0001,
+        "schedule/_target_": "polyp.training.one_cycle",
+        "schedule/_partial_": True,
+        "schedule/warmup": 0.3,
+        "layers/_target_": "polyp.models.UNet",
+        "layers/widths": "[4, 4]",
+        "layers/layers/_target_": "polyp.layers.P4Layers",
+        "layers/layers/kernel_size": 3,
+        "layers/layers/reflections": False,
+    }
 
 
 @pytest.mark.slow
