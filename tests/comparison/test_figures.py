@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from polyp.comparison.figures import boxes_figure, curves_figure, dice_figure, images_figure
 from polyp.comparison.run import read_run
 from polyp.comparison.systems import System
+from polyp.evaluation import summary
 
 LONG = "steerableunet rotations=continuous widths=[8,16,32,64,128] frequencies_cutoff=null"
 
@@ -68,7 +69,16 @@ def test_the_line_of_each_way_to_train_has_a_point_a_number_of_images(write_run)
         return System(name, [replace(run, parts=parts)])
 
     lines = [[system(name, images) for images in (10, 40)] for name in ("p4unet", "unet")]
-    axes = images_figure(lines, "cvc").axes[0]
+    axes = images_figure(lines, "cvc", run.images).axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["10", "40"]
     assert [len(bars.lines[0].get_xdata()) for bars in axes.containers] == [2, 2]
     assert axes.containers[0].lines[0].get_ydata() == pytest.approx([run.dice.mean()] * 2)
+
+
+@pytest.mark.parametrize(("units", "drawn"), [("abcdef", "images"), ("aaabbc", "sequences")])
+def test_intervals_by_training_images_draw_the_units(write_run, units, drawn):
+    run = read_run(write_run("0"))
+    axes = images_figure([[System("unet", [run])] * 2], "cvc", list(units)).axes[0]
+    bars = axes.containers[0].lines[2][0].get_segments()
+    assert bars[0][:, 1] == pytest.approx(summary(run.dice, units=list(units))["ci95"])
+    assert axes.get_ylabel().endswith(f"over the {drawn}")
