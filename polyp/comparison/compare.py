@@ -3,7 +3,7 @@
 import io
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ from polyp.comparison.page import Part, page
 from polyp.comparison.run import Run, read_run
 from polyp.comparison.sections import Section, make_sections
 from polyp.comparison.statistics import paired_tests
-from polyp.comparison.systems import by_training_images
+from polyp.comparison.systems import by_training_images, off_grid
 from polyp.comparison.tables import (
     outlier_lists,
     outliers_table,
@@ -30,10 +30,11 @@ from polyp.files import atomic_path
 def compare(config: DictConfig) -> str:
     """Compares the runs that `config.runs` names, and writes the comparison to `config.output`.
 
-    There it leaves index.html, which holds everything, and a folder a test set: the tables systems,
-    dice_tests, equivariance_tests, outliers, outliers_tests and runs as .csv, .md and .tex;
-    dice.png, equivariance.png, equivariance-boxes-N.png of two systems each, and
-    training-images.png where systems differ in the number of images that they were trained on.
+    There it leaves index.html, which holds everything, and a folder a test set: as .csv, .md and
+    .tex the tables systems, outliers, runs, and dice_tests, equivariance_tests, off_grid_tests,
+    turned_dice_tests and outliers_tests; dice.png, equivariance.png, equivariance-boxes-N.png of
+    two systems each, and training-images.png where systems differ in the number of images that they
+    were trained on.
     Everything is computed before the first file is written.
 
     Returns what to print: the table of systems of each test set, and which runs were left out.
@@ -99,13 +100,9 @@ def _part(section: Section, outlier_dice: float) -> tuple[Part, dict[str, bytes]
         "runs": runs_table(section),
     }
     if len(systems) > 1:
-        below = f"a Dice below {outlier_dice:g}"
-        for name, score, values in [
-            ("dice", "Dice", {s.label: s.dice for s in systems}),
-            ("equivariance", "equivariance", {s.label: s.equivariance for s in systems}),
-            ("outliers", below, {s.label: s.dice < outlier_dice for s in systems}),
-        ]:
-            tests = paired_tests(values, section.units)
+        for name, (score, values) in _scores(section, outlier_dice).items():
+            by_label = {system.label: values(system) for system in systems}
+            tests = paired_tests(by_label, section.units)
             tables[f"{name}_tests"] = tests_table(tests, score, section.title)
     figures = _figures(section, outlier_dice)
 
@@ -127,6 +124,22 @@ def _part(section: Section, outlier_dice: float) -> tuple[Part, dict[str, bytes]
     return part, files
 
 
+def _scores(section: Section, outlier_dice: float) -> dict[str, tuple[str, Callable]]:
+    """{file name: (what it is, float64 [images] of a system)} of each score that is tested."""
+    scores = {
+        "dice": ("Dice", lambda system: system.dice),
+        "equivariance": ("equivariance", lambda system: system.equivariance),
+    }
+    if off_grid(section.angles).any():
+        scores["off_grid"] = ("consistency off grid", lambda system: system.off_grid_consistency)
+        scores["turned_dice"] = ("Dice on turned images", lambda system: system.turned_dice)
+    scores["outliers"] = (
+        f"a Dice below {outlier_dice:g}",
+        lambda system: system.outliers(outlier_dice),
+    )
+    return scores
+
+
 def _figures(section: Section, outlier_dice: float) -> list[tuple[str, str, bytes]]:
     """(name, caption, PNG) of each figure."""
     systems, title = section.systems, section.title
@@ -140,7 +153,9 @@ def _figures(section: Section, outlier_dice: float) -> list[tuple[str, str, byte
     ]
     if lines := by_training_images(systems):
         caption = "Test Dice by the number of training images"
-        figures.append(("training-images", caption, _png(images_figure(lines, title))))
+        figures.append(
+            ("training-images", caption, _png(images_figure(lines, title, section.units)))
+        )
     for first in range(0, len(systems), 2):
         pair = systems[first : first + 2]
         figures.append(

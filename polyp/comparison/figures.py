@@ -104,14 +104,18 @@ def curves_figure(systems: Sequence[System], title: str) -> Figure:
     return figure
 
 
-def images_figure(lines: Sequence[Sequence[System]], title: str) -> Figure:
-    """Mean test Dice against the number of training images, a line for each list of systems."""
+def images_figure(lines: Sequence[Sequence[System]], title: str, units: Sequence[str]) -> Figure:
+    """Mean test Dice against the number of training images, a line for each list of systems.
+
+    units: what each test image belongs to, see Section; the intervals draw these.
+    """
+    drawn = "sequences" if len(set(units)) < len(units) else "images"
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12, 7))
         axes = figure.add_subplot()
         for index, line in enumerate(lines):
             images = np.array([system.training_images for system in line])
-            scores = [summary(system.dice) for system in line]
+            scores = [summary(system.dice, units=units) for system in line]
             mean = np.array([score["mean"] for score in scores])
             low, high = np.array([score["ci95"] for score in scores]).T
             axes.errorbar(
@@ -130,7 +134,7 @@ def images_figure(lines: Sequence[Sequence[System]], title: str) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(title, loc="left")
         axes.set_xlabel("training images")
-        axes.set_ylabel("test Dice: mean and 95 % interval over the images")
+        axes.set_ylabel(f"test Dice: mean and 95 % interval over the {drawn}")
         axes.grid(axis="y", color=GRID)
         axes.set_axisbelow(True)
         axes.legend(loc="lower right")

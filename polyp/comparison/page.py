@@ -46,20 +46,25 @@ HOW = """
 <details open><summary>How the numbers are made</summary>
 <ul>
 <li>Runs that differ only in their seed are one system. A score of an image is averaged over the
-seeds first; means, medians, outliers and tests are over the images of the test set.</li>
+seeds first; means, medians and tests are over the images of the test set.</li>
 <li><b>Dice</b>: mean over the images ± standard deviation of that mean over the seeds.
-<b>95 % interval</b>: percentile bootstrap over the images, 10,000 resamples. It says how far the
-mean would move with other test images, not with another training.</li>
+<b>95 % interval</b>: percentile bootstrap, 10,000 resamples of the images, or where they are frames
+of videos of whole video sequences, as frames of one sequence are alike. It says how far the mean
+would move with other test images (sequences), not with another training.</li>
 <li><b>Equivariance</b>: Dice of the rotated mask and the mask of the rotated image, inside the
 inscribed disc; mean over images and all angles but 0°, mean at the worst angle, mean at 90°.
+<b>Consistency off grid</b>: the same mean over the angles that are not multiples of 90°.
 <b>Ceiling</b>: what a perfectly equivariant network would score under the same rotations of pixel
 masks; the estimate is conservative.</li>
+<li><b>Dice on turned images</b>: of the mask of the rotated image and the rotated truth, inside the
+same disc, mean over images and the angles that are not multiples of 90°.</li>
+<li><b>Outliers</b>: the images that each run fails on, a number a run.</li>
 <li><b>Tests</b>: two-sided Wilcoxon signed-rank test on the images, or where they are frames of
 videos on the means of the video sequences, zero differences dropped, and Holm's correction over all
 pairs of a table. <b>Rank-biserial</b>: matched-pairs correlation, 1 where A is higher on every
 image (sequence), −1 where B is. The interval is of the mean difference, by a bootstrap of images
-(sequences). Of outliers it is the difference of their shares, and the test on images is
-McNemar's.</li>
+(sequences). Of outliers it is the difference of their shares, averaged over the runs of a system;
+between two single runs, the test on images is McNemar's.</li>
 <li><b>Multiply-adds</b>: of the convolutions, an image. <b>Training</b>: mean over the runs.</li>
 </ul></details>
 """
@@ -69,7 +74,7 @@ McNemar's.</li>
 class Part:
     """What the page says of one test set.
 
-    figures: {caption: PNG}. outliers: {system: ids of the images that it fails on}.
+    figures: {caption: PNG}. outliers: {system and its counts: the images that it fails on}.
     """
 
     title: str
@@ -145,7 +150,7 @@ def _figure(caption: str, png: bytes) -> str:
 
 def _outliers(lists: dict[str, list[str]]) -> str:
     entries = "".join(
-        f"<dt>{escape(name)}: {len(ids)}</dt><dd>{escape(', '.join(ids)) or 'none'}</dd>"
+        f"<dt>{escape(name)}</dt><dd>{escape(', '.join(ids)) or 'none'}</dd>"
         for name, ids in lists.items()
     )
     return f"<dl>{entries}</dl>"

@@ -23,8 +23,9 @@ class Run:
 
     images: ids of the test images. dice, iou, polyp_area: float64 [images], from scores.csv.
     angles: of the rotation sweep, in degrees, ascending. consistency: float64 [images, angles], the
-    Dice of the rotated mask and the mask of the rotated image. ceiling: float64 [angles], the mean
-    over the images of what a perfectly equivariant network would score.
+    Dice of the rotated mask and the mask of the rotated image. turned_dice: float64 [images,
+    angles], the Dice of the mask of the rotated image and the rotated truth. ceiling: float64
+    [angles], the mean consistency over the images that a perfectly equivariant network would have.
     data: it was tested on; trained_on: another dataset, None if it is the same.
     config: as composed, flat ("model.layers.kernel_size": 3), interpolations unresolved.
     split: "random", "sequence" or "file". parts: image ids of "train" and "val".
@@ -49,6 +50,7 @@ class Run:
     polyp_area: np.ndarray
     angles: list[float]
     consistency: np.ndarray
+    turned_dice: np.ndarray
     ceiling: np.ndarray
     training_seconds: float
     machine: str
@@ -67,6 +69,7 @@ class Run:
             polyp_area=self.polyp_area[rows],
             angles=list(angles),
             consistency=self.consistency[np.ix_(rows, columns)],
+            turned_dice=self.turned_dice[np.ix_(rows, columns)],
             ceiling=self.ceiling[columns],
         )
 
@@ -90,7 +93,7 @@ def read_run(folder: Path) -> Run:
         }
     parts = _read_split(trained)
     scores = _read_scores(folder / "scores.csv", images)
-    angles, consistency = _read_sweep(folder / "equivariance.csv", images)
+    angles, consistency, turned_dice = _read_sweep(folder / "equivariance.csv", images)
     try:
         curve = metrics["equivariance"]["curve"]
         ceiling = dict(zip(curve["angles"], curve["ceiling"], strict=True))
@@ -106,6 +109,7 @@ def read_run(folder: Path) -> Run:
             **scores,
             angles=angles,
             consistency=consistency,
+            turned_dice=turned_dice,
             ceiling=np.array([ceiling[angle] for angle in angles], dtype=float),
             training_seconds=float(training["training_seconds"]),
             machine=training.get("gpu") or training["machine"],
@@ -170,16 +174,17 @@ def _read_scores(path: Path, images: list[str]) -> dict[str, np.ndarray]:
     return dict(zip(columns, np.array([rows[image] for image in images]).T, strict=True))
 
 
-def _read_sweep(path: Path, images: list[str]) -> tuple[list[float], np.ndarray]:
-    """The angles, ascending, and the consistency, float64 [images, angles]."""
+def _read_sweep(path: Path, images: list[str]) -> tuple[list[float], np.ndarray, np.ndarray]:
+    """The angles, ascending, the consistency and the Dice on turned images [images, angles]."""
     found = {}
-    for image, *values in _read_csv(path, ("image", "angle", "dice")):
-        angle, dice = _numbers(path, values)
-        found[image, angle] = dice
+    for image, *values in _read_csv(path, ("image", "angle", "dice", "dice_truth")):
+        angle, *scores = _numbers(path, values)
+        found[image, angle] = scores
     angles = sorted({angle for _, angle in found})
     if found.keys() != {(image, angle) for image in images for angle in angles}:
         raise UserError(f"{path}: does not hold every test image of split.json at every angle")
-    return angles, np.array([[found[image, angle] for angle in angles] for image in images])
+    sweep = np.array([[found[image, angle] for angle in angles] for image in images])
+    return angles, sweep[..., 0], sweep[..., 1]
 
 
 def _read_csv(path: Path, columns: Sequence[str]) -> list[list[str]]:

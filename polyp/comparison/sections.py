@@ -136,9 +136,9 @@ def _notes(runs: list[Run], grouping: Grouping, angles: list[float]) -> list[str
         notes[0] += " Those are the angles that all runs have in common; others are left aside."
     if (units := len(set(_units(runs[0])))) < len(runs[0].images):
         notes.append(
-            f"The images are frames of {units} video sequences, and those of one are alike: the "
-            "paired tests compare means of sequences, and their intervals draw whole sequences. "
-            "The interval of one system's Dice draws images."
+            f"The images are frames of {units} video sequences, and those of one are alike: every "
+            "interval draws whole sequences, and the paired tests compare means of sequences. "
+            "Intervals from few sequences tend to be too narrow."
         )
     if grouping.usual:
         usual = ", ".join(f"{key}={value}" for key, value in grouping.usual.items())

@@ -75,10 +75,30 @@ class System:
         """Of each image, the mean consistency over the angles that turn it: float64 [images]."""
         return self.consistency[:, turning(self.first.angles)].mean(axis=1)
 
+    @property
+    def off_grid_consistency(self) -> np.ndarray:
+        """Of each image, the mean consistency over the angles off the grid: float64 [images]."""
+        return self.consistency[:, off_grid(self.first.angles)].mean(axis=1)
+
+    @property
+    def turned_dice(self) -> np.ndarray:
+        """Of each image, the mean Dice when turned by the angles off the grid: float64 [images]."""
+        turned = np.mean([run.turned_dice for run in self.runs], axis=0)
+        return turned[:, off_grid(self.first.angles)].mean(axis=1)
+
+    def outliers(self, below: float) -> np.ndarray:
+        """Of each image, the share of the runs whose Dice is below: float64 [images]."""
+        return np.mean([run.dice < below for run in self.runs], axis=0)
+
 
 def turning(angles: Sequence[float]) -> np.ndarray:
     """Which angles are not multiples of 360°, where nothing turns: bool [angles]."""
     return np.array([angle % 360 != 0 for angle in angles])
+
+
+def off_grid(angles: Sequence[float]) -> np.ndarray:
+    """Which angles are not multiples of 90°, where pixels do not fall on pixels: bool [angles]."""
+    return np.array([angle % 90 != 0 for angle in angles])
 
 
 @dataclass(frozen=True)

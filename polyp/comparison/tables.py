@@ -7,7 +7,7 @@ import numpy as np
 
 from polyp.comparison.sections import Section
 from polyp.comparison.statistics import PairedTest
-from polyp.comparison.systems import System, turning
+from polyp.comparison.systems import System, off_grid, turning
 from polyp.comparison.table import Table
 from polyp.evaluation.scores import summary
 
@@ -23,7 +23,9 @@ SYSTEMS = {
     "equivariance": "equivariance",
     "worst": "worst angle",
     "at_90": "at 90°",
+    "off_grid": "consistency off grid",
     "ceiling": "ceiling",
+    "turned_dice": "Dice on turned images",
     "outliers": "outliers",
     "training": "training",
 }
@@ -31,9 +33,10 @@ SYSTEMS = {
 
 def systems_table(section: Section, outlier_dice: float) -> Table:
     """A row a system; README.md and the page say how each number is made."""
-    records = [_record(system, outlier_dice) for system in section.systems]
+    units = section.units
+    records = [_record(system, units, outlier_dice) for system in section.systems]
     return Table(
-        what="Systems",
+        what="Systems" + _by(len(set(units)), len(units), ", intervals"),
         of=section.title,
         header=list(SYSTEMS.values()),
         rows=[_cells(record) for record in records],
@@ -41,10 +44,16 @@ def systems_table(section: Section, outlier_dice: float) -> Table:
     )
 
 
-def _record(system: System, outlier_dice: float) -> dict[str, Any]:
+def _by(units: int, images: int, what: str = "") -> str:
+    """`by 27 sequences`, and nothing where each image is a unit."""
+    return f"{what} by {units} sequences" if units < images else ""
+
+
+def _record(system: System, units: Sequence[str], outlier_dice: float) -> dict[str, Any]:
     first = system.first
-    dice = summary(system.dice)
+    dice = summary(system.dice, units=units)
     by_seed = [run.dice.mean() for run in system.runs]
+    turned = off_grid(first.angles).any()
     curve = dict(zip(first.angles, system.consistency.mean(axis=0).tolist(), strict=True))
     return {
         "system": system.label,
@@ -60,8 +69,11 @@ def _record(system: System, outlier_dice: float) -> dict[str, Any]:
         "equivariance_mean": float(system.equivariance.mean()),
         "equivariance_min": min(curve.values()),
         "equivariance_at_90": curve.get(90.0),
+        "consistency_off_grid": float(system.off_grid_consistency.mean()) if turned else None,
         "equivariance_ceiling": float(first.ceiling[turning(first.angles)].mean()),
-        "outliers": int((system.dice < outlier_dice).sum()),
+        "turned_dice_mean": float(system.turned_dice.mean()) if turned else None,
+        "outliers": _outliers(system, outlier_dice),
+        "outliers_mean": float(system.outliers(outlier_dice).sum()),
         "training_seconds": float(np.mean([run.training_seconds for run in system.runs])),
     }
 
@@ -79,18 +91,29 @@ def _cells(record: dict[str, Any]) -> list[str]:
         f"{record['iou_mean']:.3f}",
         f"{record['equivariance_mean']:.3f}",
         f"{record['equivariance_min']:.3f}",
-        "–" if record["equivariance_at_90"] is None else f"{record['equivariance_at_90']:.3f}",
+        _score(record["equivariance_at_90"]),
+        _score(record["consistency_off_grid"]),
         f"{record['equivariance_ceiling']:.3f}",
-        str(record["outliers"]),
+        _score(record["turned_dice_mean"]),
+        record["outliers"],
         f"{record['training_seconds'] / 60:.1f} min",
     ]
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _outliers(system: System, outlier_dice: float) -> str:
+    """`14, 13, 13`: how many images each run fails on."""
+    return ", ".join(str((run.dice < outlier_dice).sum()) for run in system.runs)
 
 
 def tests_table(tests: Sequence[PairedTest], score: str, title: str) -> Table:
     """A row a pair of systems. score: what is compared; title: the section's."""
     images, units = tests[0].images, tests[0].units
     return Table(
-        what=f"Paired tests of {score}" + (f" by {units} sequences" if units < images else ""),
+        what=f"Paired tests of {score}" + _by(units, images),
         of=title,
         header=["A", "B", "A − B", "95 % interval", "rank-biserial", "p", "p (Holm)"],
         rows=[
@@ -119,20 +142,20 @@ def _p(p: float) -> str:
 
 
 def outliers_table(section: Section, outlier_dice: float) -> Table:
-    """A row an image on which a system fails, those that most fail on first; maybe no row."""
+    """A row an image on which a run fails, those that most runs fail on first; maybe no row."""
+    runs = [run for system in section.systems for run in system.runs]
+    failing = np.sum([run.dice < outlier_dice for run in runs], axis=0)
     dice = {system.label: system.dice for system in section.systems}
-    failing = np.array(list(dice.values())) < outlier_dice
-    mean = np.array(list(dice.values())).mean(axis=0)
-    images = [i for i in range(len(section.images)) if failing[:, i].any()]
-    images.sort(key=lambda i: (-failing[:, i].sum(), mean[i], section.images[i]))
+    mean = np.mean(list(dice.values()), axis=0)
+    images = sorted(np.flatnonzero(failing), key=lambda i: (-failing[i], mean[i]))
     return Table(
-        what=f"Images with a Dice below {outlier_dice:g}",
+        what=f"Images with a Dice below {outlier_dice:g} in a run, and their mean Dice",
         of=section.title,
-        header=["image", "systems", *dice],
+        header=["image", "runs", *dice],
         rows=[
             [
                 section.images[i],
-                f"{failing[:, i].sum()} of {len(dice)}",
+                f"{failing[i]} of {len(runs)}",
                 *(f"{values[i]:.3f}" for values in dice.values()),
             ]
             for i in images
@@ -140,7 +163,7 @@ def outliers_table(section: Section, outlier_dice: float) -> Table:
         records=[
             {
                 "image": section.images[i],
-                "systems": int(failing[:, i].sum()),
+                "runs": int(failing[i]),
                 **{label: float(values[i]) for label, values in dice.items()},
             }
             for i in images
@@ -149,18 +172,18 @@ def outliers_table(section: Section, outlier_dice: float) -> Table:
 
 
 def outlier_lists(section: Section, outlier_dice: float) -> dict[str, list[str]]:
-    """{label: ids of the images it fails on}, and "all systems": those all of them fail on."""
-    lists = {
-        system.label: [
-            image
-            for image, dice in zip(section.images, system.dice, strict=True)
-            if dice < outlier_dice
+    """{`LABEL: 14, 13`: images that a run of it fails on}, and those that all runs fail on."""
+    lists = {}
+    for system in section.systems:
+        failing = np.sum([run.dice < outlier_dice for run in system.runs], axis=0)
+        lists[f"{system.label}: {_outliers(system, outlier_dice)}"] = [
+            image if count == len(system.runs) else f"{image} ({count} of {len(system.runs)} runs)"
+            for image, count in zip(section.images, failing, strict=True)
+            if count
         ]
-        for system in section.systems
-    }
-    if len(lists) > 1:
-        common = set.intersection(*map(set, lists.values()))
-        lists["all systems"] = [image for image in section.images if image in common]
+    if len(section.systems) > 1:
+        by_all = np.all([system.outliers(outlier_dice) == 1 for system in section.systems], axis=0)
+        lists[f"all runs: {by_all.sum()}"] = [section.images[i] for i in np.flatnonzero(by_all)]
     return lists
 
 

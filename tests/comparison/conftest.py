@@ -81,7 +81,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
             folder / "equivariance.csv",
             "image,angle,dice,dice_truth",
             [
-                (image, angle, 1.0 if angle == 0 else generator.uniform(0.5, 1), 0.5)
+                (image, angle, 1.0 if angle == 0 else generator.uniform(0.5, 1), angle / 360)
                 for image in test
                 for angle in angles
             ],

@@ -24,7 +24,8 @@ def test_what_it_leaves(write_run, compare, capfd):
     write_run("other", data="kvasir")
     output = compare()
     tables = {"systems", "runs", "outliers"}
-    tables |= {f"{score}_tests" for score in ("dice", "equivariance", "outliers")}
+    scores = ("dice", "equivariance", "off_grid", "turned_dice", "outliers")
+    tables |= {f"{score}_tests" for score in scores}
     figures = {"dice.png", "equivariance.png", "equivariance-boxes-1.png"}
     left = {path.name for path in (output / "cvc-random-64px").iterdir()}
     assert left == figures | {
@@ -43,6 +44,15 @@ def test_what_it_leaves(write_run, compare, capfd):
     assert "index.html" in printed
 
 
+def test_quarter_turns_alone_have_no_numbers_off_the_grid(write_run, compare):
+    for model in ("unet", "p4unet"):
+        write_run(model, model, angles=[0, 90, 180])
+    output = compare() / "cvc-random-64px"
+    assert not (output / "off_grid_tests.csv").exists()
+    with (output / "systems.csv").open() as file:
+        assert {row["turned_dice_mean"] for row in csv.DictReader(file)} == {""}
+
+
 def test_the_page_holds_everything_and_needs_nothing(write_run, compare):
     write_run("unet", dice=[0.1] * 6, test=["<i>", "b", "c", "d", "e", "f"])
     write_run("p4unet", "p4unet", test=["<i>", "b", "c", "d", "e", "f"])
@@ -53,7 +63,7 @@ def test_the_page_holds_everything_and_needs_nothing(write_run, compare):
     assert not re.search(r"<script|<link|@import|url\(|href|http|//", text)
     assert set(re.findall(r'src="([^"]*)"', text)) == {"data:image/png;"}
     assert "<i>" not in text
-    assert "&lt;i&gt;, b, c" in text
+    assert "<dt>unet: 6</dt><dd>&lt;i&gt;, b, c" in text
     assert "cvc: random split by image, 6 test images" in text
     assert "kvasir: random split by image, 6 test images" in text
     assert "numbers are not to be compared between them" in text

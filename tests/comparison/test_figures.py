@@ -11,6 +11,7 @@ from polyp.comparison.figures import boxes_figure, curves_figure, dice_figure, i
 from polyp.comparison.run import read_run
 from polyp.comparison.sections import make_sections
 from polyp.comparison.systems import System
+from polyp.evaluation import summary
 from tests.figures import assert_boxes
 
 LONG = "steerableunet rotations=continuous widths=[8,16,32,64,128] frequencies_cutoff=null"
@@ -72,7 +73,7 @@ def test_the_line_of_each_way_to_train_has_a_point_a_number_of_images(write_run)
         return System(name, [replace(run, parts=parts)])
 
     lines = [[system(name, images) for images in (10, 40)] for name in ("p4unet", "unet")]
-    axes = images_figure(lines, "cvc").axes[0]
+    axes = images_figure(lines, "cvc", run.images).axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["10", "40"]
     assert [len(bars.lines[0].get_xdata()) for bars in axes.containers] == [2, 2]
     assert axes.containers[0].lines[0].get_ydata() == pytest.approx([run.dice.mean()] * 2)
@@ -181,7 +182,7 @@ def test_images_figure_shows_mean_dice_by_training_images(write_run):
         [system("unet", 10, few), system("unet", 40, many)],
         [system("p4unet", 10, many), system("p4unet", 20, few), system("p4unet", 40, many)],
     ]
-    figure = images_figure(lines, "cvc")
+    figure = images_figure(lines, "cvc", list("abcdef"))
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["unet", "p4unet"]
     for bars, images, dice in zip(
@@ -189,3 +190,12 @@ def test_images_figure_shows_mean_dice_by_training_images(write_run):
     ):
         assert bars.lines[0].get_xdata() == pytest.approx(images, rel=0.02)  # beside each other
         assert bars.lines[0].get_ydata() == pytest.approx(np.mean(dice, axis=1))
+
+
+@pytest.mark.parametrize(("units", "drawn"), [("abcdef", "images"), ("aaabbc", "sequences")])
+def test_intervals_by_training_images_draw_the_units(write_run, units, drawn):
+    run = read_run(write_run("0"))
+    axes = images_figure([[System("unet", [run])] * 2], "cvc", list(units)).axes[0]
+    bars = axes.containers[0].lines[2][0].get_segments()
+    assert bars[0][:, 1] == pytest.approx(summary(run.dice, units=list(units))["ci95"])
+    assert axes.get_ylabel().endswith(f"over the {drawn}")

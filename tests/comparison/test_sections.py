@@ -79,6 +79,7 @@ def test_frames_of_a_sequence_are_one_unit(sections):
     section, other = sections({"test": frames}, {"test": frames, "data": "kvasir"})
     assert section.units == ["sequence 1"] * 2 + ["sequence 2"] * 2 + ["sequence 29", "of mine"]
     assert "frames of 4 video sequences" in " ".join(section.notes)
+    assert "every interval draws whole sequences" in " ".join(section.notes)
     assert other.units == frames
     assert "frames of" not in " ".join(other.notes)
 

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from polyp.evaluation.rotation import disc, rotate_image, rotate_mask
 
 from polyp.errors import UserError
 from polyp.evaluation import evaluate, predictions_figure, rotation_sweep, scores
-from polyp.evaluation.rotation import disc, rotate_image, rotate_mask
 from tests.evaluation.helpers import Pointwise, Shifted, blobs
 
 
