@@ -76,6 +76,8 @@ def from_square(square: np.ndarray, height: int, width: int, resize: str) -> np.
     )
     size = columns.stop - columns.start, rows.stop - rows.start
     image = np.zeros((height, width), np.float32)
+    if min(size) == 0:  # the "crop" of an image one pixel wide may hold no whole pixel
+        return image
     image[rows, columns] = Image.fromarray(window).resize(size, Image.Resampling.BILINEAR, box=box)
     return image
 
