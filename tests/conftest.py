@@ -68,6 +68,8 @@ def cvc_dataset(tmp_path: Path) -> Path:
     return root
 
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+
 # The smallest network and shortest run that go through everything.
 TINY = [
     "model.widths=[4,4]",
