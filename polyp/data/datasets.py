@@ -17,6 +17,8 @@ class Dataset(ABC):
     """Images with masks, by id."""
 
     name: str
+    num_classes: int = 2
+    external: bool = False
 
     @abstractmethod
     def samples(self) -> list[Sample]:

@@ -97,6 +97,10 @@ class DataModule(LightningDataModule):
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(self.ids, indent=1) + "\n", encoding="utf-8")
 
+    @property
+    def split_name(self) -> str:
+        return "file" if self.split_file else self.split_by
+
     def part(self, name: str, augmentation: Sequence = ()) -> "PolypDataset":
         """The samples of "train", "val" or "test"."""
         row_of = {sample.id: row for row, sample in enumerate(self.prepared.samples)}
@@ -210,9 +214,10 @@ class PolypDataset(data.Dataset):
             nowhere = torch.zeros(1, size, size, dtype=torch.bool)
             return {
                 "image": torch.zeros(3, size, size),
-                "mask": nowhere,
+                "mask": nowhere.byte(),
                 "valid": nowhere,
                 "id": "",
+                "group": "",
             }
         image, mask = self.prepared.images[row], self.prepared.masks[row]
         top, bottom, left, right = self.prepared.insides[row]
@@ -227,9 +232,10 @@ class PolypDataset(data.Dataset):
             image, mask, valid = turned["image"], turned["mask"][..., 0], turned["mask"][..., 1]
         return {
             "image": torch.tensor(image).permute(2, 0, 1).float().div_(255),
-            "mask": torch.tensor(mask, dtype=torch.bool)[None],
+            "mask": torch.tensor(mask, dtype=torch.uint8)[None],
             "valid": torch.tensor(valid, dtype=torch.bool)[None],
             "id": self.prepared.samples[row].id,
+            "group": self.prepared.samples[row].sequence or "",
         }
 
 
