@@ -58,7 +58,7 @@ inscribed disc; mean over images and all angles but 0°, mean at the worst angle
 masks; the estimate is conservative.</li>
 <li><b>Dice on turned images</b>: of the mask of the rotated image and the rotated truth, inside the
 same disc, mean over images and the angles that are not multiples of 90°.</li>
-<li><b>Outliers</b>: the images that each run fails on, a number a run.</li>
+<li><b>Outliers</b>: on how many images each run fails.</li>
 <li><b>Tests</b>: two-sided Wilcoxon signed-rank test on the images, or where they are frames of
 videos on the means of the video sequences, zero differences dropped, and Holm's correction over all
 pairs of a table. <b>Rank-biserial</b>: matched-pairs correlation, 1 where A is higher on every
