@@ -19,10 +19,10 @@ h3 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid;
         font-size: .875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: #555; padding-bottom: .4rem; }
-th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; }
+th, td { padding: .3rem .4rem; text-align: right; white-space: nowrap; }
 th { border-bottom: 1px solid; vertical-align: bottom; white-space: normal; }
 .words { text-align: left; }
-td.words { white-space: normal; min-width: 8rem; overflow-wrap: anywhere; }
+td.words { white-space: normal; min-width: 10.5rem; overflow-wrap: anywhere; }
 tbody tr:nth-child(even) { background: #f4f6f8; }
 h2, h3 { break-after: avoid; }
 figure { margin: 1rem 0; break-inside: avoid; }
