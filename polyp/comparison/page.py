@@ -19,10 +19,10 @@ h3 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid;
         font-size: .875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: #555; padding-bottom: .4rem; }
-th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; }
+th, td { padding: .3rem .4rem; text-align: right; white-space: nowrap; }
 th { border-bottom: 1px solid; vertical-align: bottom; white-space: normal; }
 .words { text-align: left; }
-td.words { white-space: normal; min-width: 8rem; overflow-wrap: anywhere; }
+td.words { white-space: normal; min-width: 10.5rem; overflow-wrap: anywhere; }
 tbody tr:nth-child(even) { background: #f4f6f8; }
 h2, h3 { break-after: avoid; }
 figure { margin: 1rem 0; break-inside: avoid; }
@@ -58,7 +58,7 @@ inscribed disc; mean over images and all angles but 0°, mean at the worst angle
 masks; the estimate is conservative.</li>
 <li><b>Dice on turned images</b>: of the mask of the rotated image and the rotated truth, inside the
 same disc, mean over images and the angles that are not multiples of 90°.</li>
-<li><b>Outliers</b>: the images that each run fails on, a number a run.</li>
+<li><b>Outliers</b>: on how many images each run fails.</li>
 <li><b>Tests</b>: two-sided Wilcoxon signed-rank test on the images, or where they are frames of
 videos on the means of the video sequences, zero differences dropped, and Holm's correction over all
 pairs of a table. <b>Rank-biserial</b>: matched-pairs correlation, 1 where A is higher on every
