@@ -4,7 +4,6 @@ import logging
 import platform
 import shlex
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from lightning import LightningDataModule
 from omegaconf import DictConfig
 from torch import nn
 
+import polyp
+from polyp.cli import told
 from polyp.errors import UserError
 from polyp.evaluation import check_angles, evaluate
 from polyp.models import collapse, multiply_adds
@@ -102,19 +103,28 @@ def split_name(config: DictConfig) -> str:
 
 def provenance() -> dict[str, Any]:
     """What, beside the config, a reader needs to believe the numbers or to make them again."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,  # an installed package has no repository
-    )
     return {
-        "command": shlex.join(["python", *sys.argv]),
-        "commit": commit.stdout.strip() or None,
+        "command": shlex.join(told()),
+        "version": polyp.__version__,
+        "commit": _commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def _commit() -> str | None:
+    """Of this checkout; None for an installed package, which may lie in another repository."""
+    checkout = Path(polyp.__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or None
