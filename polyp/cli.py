@@ -35,7 +35,7 @@ PLUGINS = ("hydra/launcher/", "hydra/sweeper/")
 
 def command_line(
     config_name: str, around: Callable[[], AbstractContextManager] = nullcontext
-) -> Callable:
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Decorates a function of a config as `hydra.main` does, and ends its errors in one line.
 
     The line goes to standard error and the exit status is 1. HYDRA_FULL_ERROR=1 shows the whole

@@ -102,7 +102,7 @@ def test_keys_and_values_are_completed(completed):
     assert "device=" in completed("polyp predict ")
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="there is no bash")
 def test_bash_completes(tmp_path):
     (tmp_path / "polyp").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m polyp "$@"\n')
     (tmp_path / "polyp").chmod(0o755)

@@ -10,10 +10,12 @@ import os, pkgutil, signal, sys
 import torch, lightning, albumentations  # what they need of the system is their own concern
 for name in ("fcntl", "resource", "pwd", "grp", "termios"):
     sys.modules[name] = None
-for name in ("SIGKILL", "SIGHUP", "SIGUSR1"):
-    delattr(signal, name)
-for name in ("fork", "getuid", "killpg"):
-    delattr(os, name)
+for module, names in {
+    signal: ("SIGKILL", "SIGHUP", "SIGUSR1"),
+    os: ("fork", "getuid", "killpg"),
+}.items():
+    for name in names:
+        vars(module).pop(name, None)
 
 import polyp
 from polyp.cli import configs_folder

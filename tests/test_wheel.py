@@ -78,7 +78,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def polyp(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """In an environment of its own, and in an empty folder."""
     place, here = tmp_path_factory.mktemp("installed"), tmp_path_factory.mktemp("here")
-    venv.create(place)
+    venv.create(place, symlinks=os.name != "nt")
     binaries = place / ("Scripts" if os.name == "nt" else "bin")
     install = ["--python", binaries / "python", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run(
@@ -90,7 +90,8 @@ def polyp(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     # files that lie there, as that of an editable install, are not read.
     paths = {"base": str(place), "platbase": str(place)}
     site = Path(sysconfig.get_path("purelib", "venv", paths))
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    dependencies = "\n".join(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
+    (site / "dependencies.pth").write_text(dependencies, encoding="utf-8")
     return Installed(here, binaries)
 
 

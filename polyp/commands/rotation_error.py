@@ -1,5 +1,6 @@
 """Equivariance errors of random networks, by angle: `polyp rotation_error output=FILE.png`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -17,8 +18,8 @@ def main(config: DictConfig) -> None:
     from polyp.layers.rotation_error import rotation_error
 
     angles = list(config.angles)
-    errors = {
-        name: rotation_error(instantiate(family), angles, config.seeds).tolist()
+    errors: dict[str, Sequence[float]] = {
+        str(name): rotation_error(instantiate(family), angles, config.seeds).tolist()
         for name, family in tqdm(config.families.items(), "Measuring", unit="family", disable=None)
     }
     with atomic_path(Path(config.output)) as temporary:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _float32_unrounded() -> Iterator[None]:
-    cudnn = torch.backends.cudnn
-    operations = cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul
+    backends: Any = torch.backends  # its stubs lack fp32_precision
+    operations = backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul
     before = [operation.fp32_precision for operation in operations]
     for operation in operations:
         operation.fp32_precision = "ieee"

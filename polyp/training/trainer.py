@@ -7,7 +7,6 @@ from typing import Any, cast
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.strategies import ParallelStrategy
 
 from polyp.errors import UserError
 from polyp.training.checkpoints import AtomicCheckpointIO
@@ -49,10 +48,9 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
             plugins=AtomicCheckpointIO(),
             **options,
         )
-        if isinstance(trainer.strategy, ParallelStrategy):  # else only found out when it starts
-            trainer.strategy.cluster_environment.validate_settings(
-                trainer.num_devices, trainer.num_nodes
-            )
+        cluster = getattr(trainer.strategy, "cluster_environment", None)
+        if cluster is not None:  # else only found out when it starts
+            cluster.validate_settings(trainer.num_devices, trainer.num_nodes)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     return trainer
