@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import inspect
 import os
 import signal
 import sys
@@ -35,18 +34,15 @@ PLUGINS = ("hydra/launcher/", "hydra/sweeper/")
 
 
 def command_line(
-    config_path: str,
-    config_name: str,
-    around: Callable[[], AbstractContextManager] = nullcontext,
-) -> Callable:
+    config_name: str, around: Callable[[], AbstractContextManager] = nullcontext
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Decorates a function of a config as `hydra.main` does, and ends its errors in one line.
 
     The line goes to standard error and the exit status is 1. HYDRA_FULL_ERROR=1 shows the whole
     traceback instead, and a mistake of the program's own always does.
 
     Args:
-        config_path: folder of the configs, relative to the decorated function's file.
-        config_name: the config in it.
+        config_name: one of the configs of the package.
         around: what surrounds the whole command, with all jobs of a sweep.
     """
 
@@ -64,11 +60,9 @@ def command_line(
                     raise
                 _end(error)
 
-        # Absolute, for it to be found from any folder, and when the file is imported.
-        configs = (Path(inspect.getfile(function)).parent / config_path).resolve()
-        main = hydra.main(version_base="1.3", config_path=str(configs), config_name=config_name)(
-            task
-        )
+        main = hydra.main(
+            version_base="1.3", config_path=str(configs_folder()), config_name=config_name
+        )(task)
 
         @functools.wraps(function)
         def command() -> None:
@@ -89,6 +83,21 @@ def command_line(
         return command
 
     return decorate
+
+
+def configs_folder() -> Path:
+    """Where the YAMLs are: within the installed package, and beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def told() -> list[str]:
+    """The command and its arguments, as a user would give them again."""
+    script = Path(sys.argv[0])
+    if script.resolve().parent == Path(__file__).resolve().parent / "commands":
+        return ["polyp", script.stem, *sys.argv[1:]]
+    return ["python", *sys.argv]
 
 
 def key_of(override: str) -> str:
