@@ -9,7 +9,7 @@ from polyp.cli import command_line
 def main(config: DictConfig) -> None:
     from polyp.deploy.export import export
 
-    export(str(config.run), str(config.output))
+    export(str(config.run), str(config.output), config.overwrite)
 
 
 if __name__ == "__main__":
