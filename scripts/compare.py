@@ -7,7 +7,7 @@ from polyp.cli import command_line
 
 @command_line(config_path="../configs", config_name="compare")
 def main(config: DictConfig) -> None:
-    from polyp.comparison import compare
+    from polyp.report import compare
 
     print(compare(config))
 

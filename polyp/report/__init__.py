@@ -1,5 +1,5 @@
 """From a set of run folders to tables, figures, paired tests and a page."""
 
-from polyp.comparison.compare import compare
+from polyp.report.compare import compare
 
 __all__ = ["compare"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from polyp.comparison.run import Run
+from polyp.report.run import Run
 
 # What a run's numbers do not depend on, or what the section and the image lists already say.
 NOT_OF_THE_SYSTEM = (

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from polyp.comparison.sections import Section
-from polyp.comparison.statistics import PairedTest
-from polyp.comparison.systems import System, off_grid, turning
-from polyp.comparison.table import Table
+from polyp.report.sections import Section
+from polyp.report.statistics import PairedTest
+from polyp.report.systems import System, off_grid, turning
+from polyp.report.table import Table
 from polyp.evaluation.scores import summary
 
 SYSTEMS = {

@@ -9,14 +9,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from polyp.comparison.figures import boxes_figure, curves_figure, dice_figure, images_figure
-from polyp.comparison.finding import find_runs
-from polyp.comparison.page import Part, page
-from polyp.comparison.run import Run, read_run
-from polyp.comparison.sections import Section, make_sections
-from polyp.comparison.statistics import paired_tests
-from polyp.comparison.systems import by_training_images, off_grid
-from polyp.comparison.tables import (
+from polyp.report.figures import boxes_figure, curves_figure, dice_figure, images_figure
+from polyp.report.finding import find_runs
+from polyp.report.page import Part, page
+from polyp.report.run import Run, read_run
+from polyp.report.sections import Section, make_sections
+from polyp.report.statistics import paired_tests
+from polyp.report.systems import by_training_images, off_grid
+from polyp.report.tables import (
     outlier_lists,
     outliers_table,
     runs_table,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from polyp.comparison.table import Table
+from polyp.report.table import Table
 
 STYLE = """
 :root { color-scheme: light; }

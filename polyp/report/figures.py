@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator, NullLocator
 
-from polyp.comparison.systems import System
+from polyp.report.systems import System
 from polyp.evaluation.figures import BLUE, OUTLIERS, SKY, STYLE, VERMILLION
 from polyp.evaluation.scores import summary
 

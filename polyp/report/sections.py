@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from polyp.comparison.run import Run
-from polyp.comparison.systems import Grouping, System, digest, group, turning
+from polyp.report.run import Run
+from polyp.report.systems import Grouping, System, digest, group, turning
 from polyp.data.datasets import CVCClinicDB
 from polyp.errors import UserError
 

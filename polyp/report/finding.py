@@ -4,7 +4,7 @@ import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from polyp.comparison.run import METRICS
+from polyp.report.run import METRICS
 from polyp.errors import UserError
 from polyp.runs.record import CONFIG
 
