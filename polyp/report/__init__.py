@@ -1,4 +1,4 @@
-"""From a set of run folders to tables, figures, paired tests and a page."""
+"""From run folders to tables, figures, paired tests and a page."""
 
 from polyp.report.compare import compare
 

@@ -1,215 +1,164 @@
-"""One finished run, as its folder tells of it (outputs/README.md says what that holds)."""
+"""A run on one test set: what a comparison needs of it."""
 
-import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from omegaconf import OmegaConf
+import pandas as pd
 
 from polyp.errors import UserError
-from polyp.runs.record import CONFIG, flat
-
-METRICS = "metrics.json"
+from polyp.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a comparison needs of a run.
+    """A finished run, as it did on one of its test sets.
 
-    images: ids of the test images. dice, iou, polyp_area: float64 [images], from scores.csv.
-    angles: of the rotation sweep, in degrees, ascending. consistency: float64 [images, angles], the
-    Dice of the rotated mask and the mask of the rotated image. turned_dice: float64 [images,
-    angles], the Dice of the mask of the rotated image and the rotated truth. ceiling: float64
-    [angles], the mean consistency over the images that a perfectly equivariant network would have.
-    data: it was tested on; trained_on: another dataset, None if it is the same.
-    config: as composed, flat ("model.layers.kernel_size": 3), interpolations unresolved.
-    split: "random", "sequence" or "file". parts: image ids of "train" and "val".
-    multiply_adds: None in runs of early versions. machine: where it was trained.
+    Attributes:
+        folder: of the run, or of a later evaluation.
+        data: what it was tested on. trained_on: the dataset that it was trained on.
+        split: how the test images were chosen: "random", "sequence", "file", "all images", …
+        part: of the dataset that was tested: "test", "all", "train" or "val".
+        multiply_adds: of one image; None in runs of early versions.
+        config: as composed, flat ("model.layers.kernel_size": 3), interpolations unresolved.
+        parts: image ids of "train" and "val".
+        scores: a row per test image, by its id, and a column per metric; also polyp_area, and where
+            there are several classes columns such as "dice.polyp".
+        groups: the video sequence or patient of each image; "" where not known.
+        consistency: images × angles (in degrees, ascending), the Dice of the rotated mask and the
+            mask of the rotated image.
+        turned_dice: images × angles, the Dice of the mask of the rotated image and the rotated
+            truth.
+        ceiling: by angle, the mean consistency of a perfectly equivariant network.
+        machine: where it was trained.
     """
 
     folder: Path
     model: str
     data: str
-    trained_on: str | None
+    trained_on: str
     augmentation: str
     split: str
+    part: str
     seed: int
     image_size: int
     parameters: int
     multiply_adds: int | None
     config: dict[str, Any]
     parts: dict[str, list[str]]
-    images: list[str]
-    dice: np.ndarray
-    iou: np.ndarray
-    polyp_area: np.ndarray
-    angles: list[float]
-    consistency: np.ndarray
-    turned_dice: np.ndarray
-    ceiling: np.ndarray
+    scores: pd.DataFrame
+    groups: pd.Series
+    consistency: pd.DataFrame
+    turned_dice: pd.DataFrame
+    ceiling: pd.Series
     training_seconds: float
     machine: str
     commit: str | None
     started: str
 
+    @property
+    def images(self) -> list[str]:
+        return list(self.scores.index)
+
+    @property
+    def angles(self) -> list[float]:
+        return list(self.consistency.columns)
+
+    @property
+    def dice(self) -> np.ndarray:
+        """Of each image: float64 [images]."""
+        return self.scores["dice"].to_numpy()
+
     def select(self, images: Sequence[str], angles: Sequence[float]) -> "Run":
         """The same run with these of its images and angles, in this order."""
-        rows = [self.images.index(image) for image in images]
-        columns = [self.angles.index(angle) for angle in angles]
         return replace(
             self,
-            images=list(images),
-            dice=self.dice[rows],
-            iou=self.iou[rows],
-            polyp_area=self.polyp_area[rows],
-            angles=list(angles),
-            consistency=self.consistency[np.ix_(rows, columns)],
-            turned_dice=self.turned_dice[np.ix_(rows, columns)],
-            ceiling=self.ceiling[columns],
+            scores=self.scores.loc[images],
+            groups=self.groups[images],
+            consistency=self.consistency.loc[images, angles],
+            turned_dice=self.turned_dice.loc[images, angles],
+            ceiling=self.ceiling[angles],
         )
 
 
-def read_run(folder: Path) -> Run:
-    """Reads a run folder, or what scripts/evaluate.py leaves of a run.
+def read_runs(path: Path) -> list[Run]:
+    """Reads a run folder, or that of a later evaluation: a `Run` per test set.
 
-    An evaluation says how it was tested, and the run that it names how it was trained. Raises
-    UserError, which names the file, where something is missing or not as it should be.
+    An evaluation says how it was tested, and the run that it names how it was trained.
+
+    Raises:
+        UserError: something is missing or not as it should be; it names the file.
     """
-    if not (folder / METRICS).exists():
-        raise UserError(f"{folder}: unfinished, it has no {METRICS}")
-    metrics, training = (_read_json(folder / name) for name in (METRICS, "provenance.json"))
-    images = _read_split(folder)["test"]
-    trained = folder
+    folder = RunFolder(path)
+    if not folder.finished:
+        raise UserError(f"{folder}: unfinished, it has no metrics.json")
+    metrics, training = folder.json("metrics.json"), folder.json("provenance.json")
+    own, trained = folder.split()["test"], folder
     if "run" in training:
-        trained = Path(training["run"])
-        training = {
-            **_read_json(trained / "provenance.json"),
-            "started": training.get("started", ""),
-        }
-    parts = _read_split(trained)
-    scores = _read_scores(folder / "scores.csv", images)
-    angles, consistency, turned_dice = _read_sweep(folder / "equivariance.csv", images)
-    try:
-        curve = metrics["equivariance"]["curve"]
-        ceiling = dict(zip(curve["angles"], curve["ceiling"], strict=True))
-        return Run(
-            folder=folder,
-            **{name: str(metrics[name]) for name in ("model", "data", "augmentation", "split")},
-            **{name: int(metrics[name]) for name in ("seed", "image_size", "parameters")},
-            trained_on=metrics.get("trained_on"),
-            multiply_adds=metrics.get("multiply_adds"),
-            config=flat(_read_config(trained / CONFIG)),
-            parts={part: parts[part] for part in ("train", "val")},
-            images=images,
-            **scores,
-            angles=angles,
-            consistency=consistency,
-            turned_dice=turned_dice,
-            ceiling=np.array([ceiling[angle] for angle in angles], dtype=float),
-            training_seconds=float(training["training_seconds"]),
-            machine=training.get("gpu") or training["machine"],
-            commit=training.get("commit"),
-            started=training["started"],
+        trained = RunFolder(training["run"])
+        training = {**trained.json("provenance.json"), "started": training.get("started", "")}
+    split, config = trained.split(), trained.flat_config()
+    scores, sweep = folder.scores(), folder.equivariance()
+    first, *others = scores["test_set"].unique()
+    if set(scores["image"][scores["test_set"] == first]) != set(own):
+        raise UserError(
+            f"{path / 'scores.csv'}: holds other images than the test set of split.json"
         )
+    try:
+        common = {
+            "folder": path,
+            "trained_on": str(metrics.get("trained_on") or metrics["data"]),
+            **{name: str(metrics[name]) for name in ("model", "augmentation")},
+            **{name: int(metrics[name]) for name in ("seed", "image_size", "parameters")},
+            "multiply_adds": metrics.get("multiply_adds"),
+            "config": config,
+            "parts": {part: split[part] for part in ("train", "val")},
+            "training_seconds": float(training["training_seconds"]),
+            "machine": training.get("gpu") or training["machine"],
+            "commit": training.get("commit"),
+            "started": training["started"],
+        }
+        tested = {first: {name: str(metrics[name]) for name in ("data", "split")}}
+        tested[first]["part"] = str(metrics.get("part", "test"))
+        for name in others:
+            part = config.get(f"test_sets.{name}.part", "all")
+            chosen = "all images" if part == "all" else config.get(f"test_sets.{name}.split", "")
+            tested[name] = {"data": name, "split": chosen, "part": part}
+        curves = {first: metrics["equivariance"]["curve"]}
+        curves |= {name: metrics["test_sets"][name]["equivariance"]["curve"] for name in others}
+        return [
+            Run(**common, **tested[name], **_measured(scores, sweep, name, curve, path))
+            for name, curve in curves.items()
+        ]
     except KeyError as error:
         raise UserError(
-            f"{folder}: {METRICS} or provenance.json lacks {error.args[0]!r}; scripts/evaluate.py "
+            f"{path}: metrics.json or provenance.json lacks {error.args[0]!r}; polyp evaluate "
             "evaluates a run again"
         ) from error
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"{folder}: {METRICS} or provenance.json holds what it should not ({error})"
+            f"{path}: metrics.json or provenance.json holds what it should not ({error})"
         ) from error
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: missing") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: not a JSON object")
-    return value
-
-
-def _read_split(folder: Path) -> dict[str, list[str]]:
-    path = folder / "split.json"
-    split = _read_json(path)
-    try:
-        return {part: [str(id) for id in split[part]] for part in ("train", "val", "test")}
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: not lists of train, val and test ids") from error
-
-
-def _read_config(path: Path) -> dict:
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: missing") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read ({reason})") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: not a config")
-    return config
-
-
-def _read_scores(path: Path, images: list[str]) -> dict[str, np.ndarray]:
-    """{"dice", "iou", "polyp_area"}, each float64 [images]."""
-    columns = ("dice", "iou", "polyp_area")
-    rows = {}
-    for image, *values in _read_csv(path, ("image", *columns)):
-        if image in rows:
-            raise UserError(f"{path}: has image {image!r} twice")
-        rows[image] = _numbers(path, values)
-    if rows.keys() != set(images):
-        raise UserError(f"{path}: holds other images than the test set of split.json")
-    return dict(zip(columns, np.array([rows[image] for image in images]).T, strict=True))
-
-
-def _read_sweep(path: Path, images: list[str]) -> tuple[list[float], np.ndarray, np.ndarray]:
-    """The angles, ascending, the consistency and the Dice on turned images [images, angles]."""
-    found = {}
-    for image, *values in _read_csv(path, ("image", "angle", "dice", "dice_truth")):
-        angle, *scores = _numbers(path, values)
-        found[image, angle] = scores
-    angles = sorted({angle for _, angle in found})
-    if found.keys() != {(image, angle) for image in images for angle in angles}:
-        raise UserError(f"{path}: does not hold every test image of split.json at every angle")
-    sweep = np.array([[found[image, angle] for angle in angles] for image in images])
-    return angles, sweep[..., 0], sweep[..., 1]
-
-
-def _read_csv(path: Path, columns: Sequence[str]) -> list[list[str]]:
-    """The values of these columns, a list a row."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            lacking = [name for name in columns if name not in (reader.fieldnames or ())]
-            if lacking:
-                raise UserError(f"{path}: lacks the column {', '.join(lacking)}")
-            rows = [[row[name] for name in columns] for row in reader]
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: missing") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    if not rows:
-        raise UserError(f"{path}: holds no rows")
-    return rows
-
-
-def _numbers(path: Path, values: list[str]) -> list[float]:
-    try:
-        numbers = [float(value) for value in values]
-    except (TypeError, ValueError) as error:  # TypeError: a row that ends early
-        raise UserError(f"{path}: {values} are not all numbers") from error
-    if not np.isfinite(numbers).all():
-        raise UserError(f"{path}: {values} are not all finite")
-    return numbers
+def _measured(
+    scores: pd.DataFrame, sweep: pd.DataFrame, test_set: str, curve: dict, path: Path
+) -> dict[str, pd.DataFrame | pd.Series]:
+    """The scores, groups, consistency, turned_dice and ceiling of a test set."""
+    rows = scores[scores["test_set"] == test_set].set_index("image")
+    turned = sweep[sweep["test_set"] == test_set].pivot(index="image", columns="angle")
+    if set(turned.index) != set(rows.index) or turned[["dice", "dice_truth"]].isna().any(axis=None):
+        raise UserError(
+            f"{path / 'equivariance.csv'}: does not hold every test image at every angle"
+        )
+    ceiling = dict(zip(curve["angles"], curve["ceiling"], strict=True))
+    angles = turned["dice"].columns
+    return {
+        "scores": rows.drop(columns=["test_set", "group"]),
+        "groups": rows["group"],
+        "consistency": turned["dice"].loc[rows.index],
+        "turned_dice": turned["dice_truth"].loc[rows.index],
+        "ceiling": pd.Series([ceiling[angle] for angle in angles], angles, dtype=float),
+    }
