@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from polyp.cli_paths import quote_path_overrides
 from polyp.errors import UserError
 from polyp.files import FULL
 from polyp.runs.processes import first_process
@@ -25,6 +26,12 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 
 # Faults of the machine, not of the program, and the file's name says which.
 DISK_ERRORS = FULL | {errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
+
+# Keys whose values are paths, taken as they are pasted.
+PATHS = {
+    *("run", "runs", "input", "output", "maps", "archive", "resume"),
+    *("data.root", "data.split_file", "data.cache", "hydra.run.dir", "hydra.sweep.dir"),
+}
 
 # How lines of messages begin that tell of Hydra's insides, not of what to do.
 INSIDES = ("object_type=", "Set the environ", "Config search path:", "provider=")
@@ -66,6 +73,7 @@ def command_line(
 
         @functools.wraps(function)
         def command() -> None:
+            sys.argv[1:] = quote_path_overrides(sys.argv[1:], PATHS)
             if not first_process():
                 _write_no_files()
             try:

@@ -7,7 +7,7 @@ from polyp.cli import command_line
 
 @command_line("compare")
 def main(config: DictConfig) -> None:
-    from polyp.comparison import compare
+    from polyp.report import compare
 
     print(compare(config))
 

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from polyp.comparison.run import Run
+from polyp.report.run import Run
 
 # What a run's numbers do not depend on, or what the section and the image lists already say.
 NOT_OF_THE_SYSTEM = (
     "seed",
     "resume",
     "evaluation.",
+    "metrics",
+    "test_sets",
+    "logger",
     "data.seed",
     "data.root",
     "data.dataset.root",
@@ -32,10 +35,18 @@ NOT_OF_THE_SYSTEM = (
 # What differs between systems that were trained on more or fewer images.
 OF_TRAINING_IMAGES = ("train_images", "train_and_val_set", "data.train_fraction")
 
+# What goes without saying where others say the same.
+SHORTER = {
+    "augmentation.transforms": ["augmentation"],
+    "train_images": ["trained_on", "data.train_fraction"],
+    "val_images": ["trained_on"],
+    "train_and_val_set": ["train_images", "val_images"],
+}
+
 
 @dataclass(frozen=True)
 class System:
-    """One way to train a network, with a run a seed, all on the same test images and angles.
+    """One way to train a network, with a run per seed, all on the same test images and angles.
 
     style: number of its colour and line in figures.
     """
@@ -57,13 +68,26 @@ class System:
         return len(self.first.parts["train"])
 
     @property
-    def dice(self) -> np.ndarray:
-        """Of each image, the mean over the seeds: float64 [images]."""
-        return np.mean([run.dice for run in self.runs], axis=0)
+    def metrics(self) -> list[str]:
+        """Names of the metrics that all runs have, also "dice.NAME" per class."""
+        return [
+            name
+            for name in self.first.scores
+            if name != "polyp_area"
+            and ("." not in name or name.startswith("dice."))
+            and all(name in run.scores for run in self.runs)
+        ]
+
+    def score(self, metric: str) -> np.ndarray:
+        """Of each image, the mean over the seeds where the metric is defined: float64 [images];
+        NaN where it never is."""
+        values = np.stack([run.scores[metric] for run in self.runs])
+        defined = np.isfinite(values).sum(axis=0)
+        return np.nansum(values, axis=0) / np.where(defined, defined, np.nan)
 
     @property
-    def iou(self) -> np.ndarray:
-        return np.mean([run.iou for run in self.runs], axis=0)
+    def dice(self) -> np.ndarray:
+        return self.score("dice")
 
     @property
     def consistency(self) -> np.ndarray:
@@ -77,12 +101,13 @@ class System:
 
     @property
     def off_grid_consistency(self) -> np.ndarray:
-        """Of each image, the mean consistency over the angles off the grid: float64 [images]."""
+        """Of each image, the mean consistency over the angles that are no multiples of 90°:
+        float64 [images]."""
         return self.consistency[:, off_grid(self.first.angles)].mean(axis=1)
 
     @property
     def turned_dice(self) -> np.ndarray:
-        """Of each image, the mean Dice when turned by the angles off the grid: float64 [images]."""
+        """Of each image, the mean Dice when turned by these angles: float64 [images]."""
         turned = np.mean([run.turned_dice for run in self.runs], axis=0)
         return turned[:, off_grid(self.first.angles)].mean(axis=1)
 
@@ -210,16 +235,10 @@ def _set_names(runs: Sequence[Run], digests: Sequence[str]) -> Sequence[str]:
 
 
 def _implied(key: str, identities: Sequence[dict]) -> bool:
-    """Whether a shorter difference says the same: a choice's name, or a number of images."""
-    if key == "augmentation.transforms":
-        shorter = ["augmentation"]
-    elif key == "train_images":
-        shorter = ["data.train_fraction"]
-    elif key == "train_and_val_set":
-        shorter = ["train_images", "val_images"]
-    else:
+    """Whether shorter differences say the same: a choice's name, or a number of images."""
+    if key not in SHORTER:
         return False
-    with_key = {tuple(repr(own.get(k)) for k in (*shorter, key)) for own in identities}
+    with_key = {tuple(repr(own.get(k)) for k in (*SHORTER[key], key)) for own in identities}
     return len({values[:-1] for values in with_key}) == len(with_key)
 
 

@@ -10,11 +10,11 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from polyp.comparison.run import read_run
-from polyp.comparison.systems import System
+from polyp.report.run import read_run
+from polyp.report.systems import System
 from tests.conftest import TINY_SYNTHETIC
 
-module = import_module("polyp.comparison.compare")  # the package has a function of this name
+module = import_module("polyp.report.compare")  # the package has a function of this name
 
 
 def test_what_it_leaves(write_run, compare, capfd):

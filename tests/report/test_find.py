@@ -2,7 +2,7 @@
 
 import pytest
 
-from polyp.comparison.finding import find_runs
+from polyp.report.finding import find_runs
 from polyp.errors import UserError
 
 

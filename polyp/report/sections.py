@@ -1,23 +1,21 @@
 """Only runs on the same test images are compared: each test set is a section of its own."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from polyp.comparison.run import Run
-from polyp.comparison.systems import Grouping, System, digest, group, turning
-from polyp.data.datasets import CVCClinicDB
 from polyp.errors import UserError
+from polyp.report.run import Run
+from polyp.report.systems import Grouping, System, digest, group, turning
 
 SPLITS = {
     "random": "random split by image",
     "sequence": "split by sequence",
     "file": "split from a file",
+    "authors": "split of the authors",
 }
-
-# Of datasets whose images are frames of videos: the sequence of an image, None where not known.
-SEQUENCES = {"cvc": CVCClinicDB.sequence}
 
 
 @dataclass(frozen=True)
@@ -26,12 +24,15 @@ class Section:
 
     title: dataset, split, test images and their size, as stated beside every number.
     slug: names its folder. notes: what a reader has to know beside the title.
+    units: of each image what it belongs to: its group, a video sequence or a patient, or where that
+    is not known itself. Images of different units are independent of each other.
     """
 
     title: str
     slug: str
     systems: list[System]
     notes: list[str]
+    units: list[str]
 
     @property
     def images(self) -> list[str]:
@@ -40,11 +41,6 @@ class Section:
     @property
     def angles(self) -> list[float]:
         return self.systems[0].first.angles
-
-    @property
-    def units(self) -> list[str]:
-        """Of each image what it belongs to: its video sequence, or where there is none itself."""
-        return _units(self.systems[0].first)
 
 
 def make_sections(runs: Sequence[Run]) -> tuple[list[Section], list[tuple[Run, str]]]:
@@ -77,10 +73,10 @@ def _styled(sections: Sequence[Section]) -> list[Section]:
     ]
 
 
-def _units(run: Run) -> list[str]:
-    sequence = SEQUENCES.get(run.data, lambda image: None)
-    known = {image: sequence(image) for image in run.images}
-    return [image if known[image] is None else f"sequence {known[image]}" for image in run.images]
+def _units(runs: Sequence[Run]) -> list[str]:
+    """Those of the first run that knows groups: early versions wrote none."""
+    groups = next((run.groups for run in runs if run.groups.any()), runs[0].groups)
+    return [group or image for image, group in groups.items()]
 
 
 def _same_test_set(run: Run, other: Run) -> bool:
@@ -91,9 +87,8 @@ def _same_test_set(run: Run, other: Run) -> bool:
     """
     if _images_as(run) != _images_as(other):
         return False
-    return np.allclose(
-        run.polyp_area, other.select(run.images, other.angles).polyp_area, rtol=0, atol=0.005
-    )
+    areas = (run.scores["polyp_area"], other.scores["polyp_area"].loc[run.images])
+    return np.allclose(*areas, rtol=0, atol=0.005)
 
 
 def _images_as(run: Run) -> tuple:
@@ -114,31 +109,33 @@ def _section(runs: list[Run], slugs: set[str]) -> tuple[Section, list[tuple[Run,
 
     splits = sorted({run.split for run in runs})
     resize = first.config.get("data.resize")
-    title = f"{first.data}: " + ", ".join(
-        [
-            " or ".join(SPLITS.get(split, split) for split in splits),
-            f"{len(first.images)} test images",
-            f"{first.image_size} px" + (f" (resize={resize})" if resize else ""),
-        ]
-    )
-    slug = f"{first.data}-{'-'.join(splits)}-{first.image_size}px"
+    count = f"{len(first.images)} test images"
+    if first.part in ("train", "val"):
+        count = f"{len(first.images)} images of the part {first.part}"
+    size = f"{first.image_size} px" + (f" (resize={resize})" if resize else "")
+    said = " or ".join(SPLITS.get(split, split) for split in splits)
+    title = f"{first.data}: {said}, {count}, {size}"
+    name = f"{first.data}-{'-'.join(splits)}-{first.image_size}px"
+    slug = re.sub(r"[^\w.=+-]+", "-", name)
     if slug in slugs:
         slug = f"{slug}-{digest(sorted(first.images))}"
     while slug in slugs:  # the same ids, but other images
         slug += "-other"
-    return Section(title, slug, grouping.systems, _notes(runs, grouping, angles)), grouping.left_out
+    units = _units(aligned)
+    notes = _notes(runs, grouping, angles, units)
+    return Section(title, slug, grouping.systems, notes, units), grouping.left_out
 
 
-def _notes(runs: list[Run], grouping: Grouping, angles: list[float]) -> list[str]:
+def _notes(runs: list[Run], grouping: Grouping, angles: list[float], units: list[str]) -> list[str]:
     systems = grouping.systems
     notes = [f"Test set {digest(sorted(runs[0].images))}; sweep at {_listed(angles)}."]
     if any(run.angles != angles for run in runs):
         notes[0] += " Those are the angles that all runs have in common; others are left aside."
-    if (units := len(set(_units(runs[0])))) < len(runs[0].images):
+    if len(set(units)) < len(units):
         notes.append(
-            f"The images are frames of {units} video sequences, and those of one are alike: every "
-            "interval draws whole sequences, and the paired tests compare means of sequences. "
-            "Intervals from few sequences tend to be too narrow."
+            f"The images belong to {len(set(units))} groups (video sequences or patients), and "
+            "those of one group are alike: every interval draws whole groups, and the paired tests "
+            "compare means of groups. Intervals from few groups tend to be too narrow."
         )
     if grouping.usual:
         usual = ", ".join(f"{key}={value}" for key, value in grouping.usual.items())

@@ -6,12 +6,12 @@ import io
 import numpy as np
 import pytest
 
-from polyp.comparison import tables
-from polyp.comparison.run import read_run
-from polyp.comparison.sections import make_sections
-from polyp.comparison.statistics import PairedTest
-from polyp.comparison.table import Table
-from polyp.comparison.tables import outlier_lists, outliers_table, runs_table, systems_table
+from polyp.report import tables
+from polyp.report.run import read_run
+from polyp.report.sections import make_sections
+from polyp.report.statistics import PairedTest
+from polyp.report.table import Table
+from polyp.report.tables import outlier_lists, outliers_table, runs_table, systems_table
 from polyp.evaluation import summary
 
 DICE = [0.9, 0.8, 0.7, 0.6, 0.45, 0.2]

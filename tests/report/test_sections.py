@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from polyp.comparison.run import read_run
-from polyp.comparison.sections import make_sections
+from polyp.report.run import read_run
+from polyp.report.sections import make_sections
 from polyp.errors import UserError
 
 

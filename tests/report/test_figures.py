@@ -7,10 +7,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import same_color
 
-from polyp.comparison.figures import boxes_figure, curves_figure, dice_figure, images_figure
-from polyp.comparison.run import read_run
-from polyp.comparison.sections import make_sections
-from polyp.comparison.systems import System
+from polyp.report.figures import boxes_figure, curves_figure, dice_figure, images_figure
+from polyp.report.run import read_run
+from polyp.report.sections import make_sections
+from polyp.report.systems import System
 from polyp.evaluation import summary
 from tests.figures import assert_boxes
 

@@ -14,7 +14,7 @@ from polyp.evaluation.scores import summary
 class PairedTest:
     """Whether a scores higher than b on the same images.
 
-    units: how many independent ones the images belong to (video sequences, or the images).
+    units: how many independent ones the images belong to (groups, or the images themselves).
     difference: mean of a − b over the images, with its 95 % interval `low` to `high` by a bootstrap
     of units. effect: matched-pairs rank-biserial correlation, from −1 (b higher everywhere) to 1.
     p: of the two-sided Wilcoxon signed-rank test; both are of the units' means. p_holm: p,
@@ -34,7 +34,7 @@ class PairedTest:
 
 
 def paired_tests(values: dict[str, np.ndarray], units: Sequence[str]) -> list[PairedTest]:
-    """A test a pair of systems, {label: float64 [images]}, corrected over all the pairs.
+    """A test per pair of systems, {label: float64 [images]}, corrected over all the pairs.
 
     units: what each image belongs to; images of different units are independent of each other.
     Of values that are true or false, differences are those of shares, and where each image is a

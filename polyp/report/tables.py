@@ -1,55 +1,77 @@
 """The tables of a section: its systems, the tests between them, and the images they fail on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from polyp.comparison.sections import Section
-from polyp.comparison.statistics import PairedTest
-from polyp.comparison.systems import System, off_grid, turning
-from polyp.comparison.table import Table
 from polyp.evaluation.scores import summary
+from polyp.report.render import render
+from polyp.report.sections import Section
+from polyp.report.statistics import PairedTest
+from polyp.report.systems import System, off_grid, turning
 
-SYSTEMS = {
-    "system": "system",
-    "parameters": "parameters",
-    "multiply_adds": "multiply-adds",
-    "seeds": "seeds",
-    "dice": "Dice",
-    "interval": "95 % interval",
-    "median": "median",
-    "iou": "IoU",
-    "equivariance": "equivariance",
-    "worst": "worst angle",
-    "at_90": "at 90°",
-    "off_grid": "consistency off grid",
-    "ceiling": "ceiling",
-    "turned_dice": "Dice on turned images",
-    "outliers": "outliers",
-    "training": "training",
-}
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people and for programs.
+
+    Attributes:
+        what: it shows. of: which test set.
+        records: its rows, unformatted, for CSV.
+        header, rows: the same as cells of text; the first `words` columns are words, the others
+            numbers.
+        fields: the columns of the CSV; None: those of the records.
+    """
+
+    what: str
+    of: str
+    records: Sequence[Record]
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1
+    fields: Sequence[str] | None = None
+
+    def files(self, name: str) -> dict[str, bytes]:
+        """As NAME.csv, NAME.md and NAME.tex."""
+        # As objects, or whole numbers beside a missing one would become decimal fractions.
+        data = pd.DataFrame(self.records, columns=self.fields, dtype=object)
+        texts = {"csv": data.to_csv(index=False, lineterminator="\n")}
+        texts |= {form: render(f"table.{form}", table=self) for form in ("md", "tex")}
+        return {f"{name}.{form}": text.encode() for form, text in texts.items()}
 
 
 def systems_table(section: Section, outlier_dice: float) -> Table:
-    """A row a system; README.md and the page say how each number is made."""
+    """A row per system; the page says how each number is made.
+
+    Every metric that a system was measured by has a column.
+    """
+    metrics = list(dict.fromkeys(name for system in section.systems for name in system.metrics))
+    metrics.remove("dice")  # it has more than a mean
     units = section.units
-    records = [_record(system, units, outlier_dice) for system in section.systems]
+    records = [_record(system, units, metrics, outlier_dice) for system in section.systems]
+    columns = _columns(metrics)
     return Table(
         what="Systems" + _by(len(set(units)), len(units), ", intervals"),
         of=section.title,
-        header=list(SYSTEMS.values()),
-        rows=[_cells(record) for record in records],
         records=records,
+        header=list(columns),
+        rows=[[cell(record) for cell in columns.values()] for record in records],
     )
 
 
 def _by(units: int, images: int, what: str = "") -> str:
-    """`by 27 sequences`, and nothing where each image is a unit."""
-    return f"{what} by {units} sequences" if units < images else ""
+    """`by 27 groups`, and nothing where each image is a unit."""
+    return f"{what} by {units} groups" if units < images else ""
 
 
-def _record(system: System, units: Sequence[str], outlier_dice: float) -> dict[str, Any]:
+def _record(
+    system: System, units: Sequence[str], metrics: Sequence[str], outlier_dice: float
+) -> Record:
     first = system.first
     dice = summary(system.dice, units=units)
     by_seed = [run.dice.mean() for run in system.runs]
@@ -65,7 +87,7 @@ def _record(system: System, units: Sequence[str], outlier_dice: float) -> dict[s
         "dice_ci95_low": dice["ci95"][0],
         "dice_ci95_high": dice["ci95"][1],
         "dice_median": dice["median"],
-        "iou_mean": float(system.iou.mean()),
+        **{f"{metric}_mean": _mean(system, metric) for metric in metrics},
         "equivariance_mean": float(system.equivariance.mean()),
         "equivariance_min": min(curve.values()),
         "equivariance_at_90": curve.get(90.0),
@@ -78,30 +100,54 @@ def _record(system: System, units: Sequence[str], outlier_dice: float) -> dict[s
     }
 
 
-def _cells(record: dict[str, Any]) -> list[str]:
-    spread = record["dice_std_over_seeds"]
-    return [
-        record["system"],
-        f"{record['parameters']:,}",
-        "–" if record["multiply_adds"] is None else f"{record['multiply_adds'] / 1e9:.2f} G",
-        str(record["seeds"]),
-        f"{record['dice_mean']:.3f}" + ("" if spread is None else f" ± {spread:.3f}"),
-        f"{record['dice_ci95_low']:.3f} to {record['dice_ci95_high']:.3f}",
-        f"{record['dice_median']:.3f}",
-        f"{record['iou_mean']:.3f}",
-        f"{record['equivariance_mean']:.3f}",
-        f"{record['equivariance_min']:.3f}",
-        _score(record["equivariance_at_90"]),
-        _score(record["consistency_off_grid"]),
-        f"{record['equivariance_ceiling']:.3f}",
-        _score(record["turned_dice_mean"]),
-        record["outliers"],
-        f"{record['training_seconds'] / 60:.1f} min",
-    ]
+def _mean(system: System, metric: str) -> float | None:
+    """Over the images where the metric is defined; None where there is none, or no such metric."""
+    if metric not in system.metrics:
+        return None
+    values = system.score(metric)
+    defined = np.isfinite(values)
+    return float(values[defined].mean()) if defined.any() else None
 
 
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _columns(metrics: Sequence[str]) -> dict[str, Callable[[Record], str]]:
+    """{header: the cell of a record}."""
+
+    def number(key: str) -> Callable[[Record], str]:
+        return lambda record: "–" if record[key] is None else f"{record[key]:.3f}"
+
+    def dice(record: Record) -> str:
+        spread = record["dice_std_over_seeds"]
+        return f"{record['dice_mean']:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
+
+    def macs(record: Record) -> str:
+        count = record["multiply_adds"]
+        return "–" if count is None else f"{count / 1e9:.2f} G"
+
+    return {
+        "system": lambda record: record["system"],
+        "parameters": lambda record: f"{record['parameters']:,}",
+        "MACs": macs,
+        "seeds": lambda record: str(record["seeds"]),
+        "Dice": dice,
+        "95 % interval": lambda r: f"{r['dice_ci95_low']:.3f} to {r['dice_ci95_high']:.3f}",
+        "median": number("dice_median"),
+        **{_called(metric): number(f"{metric}_mean") for metric in metrics},
+        "consistency": number("equivariance_mean"),
+        "worst angle": number("equivariance_min"),
+        "at 90°": number("equivariance_at_90"),
+        "between multiples of 90°": number("consistency_off_grid"),
+        "interpolation limit": number("equivariance_ceiling"),
+        "Dice on turned images": number("turned_dice_mean"),
+        "outliers": lambda record: record["outliers"],
+        "training": lambda record: f"{record['training_seconds'] / 60:.1f} min",
+    }
+
+
+def _called(metric: str) -> str:
+    """A metric as people write it: `Dice, polyp` of "dice.polyp"."""
+    name, _, of_class = metric.partition(".")
+    name = {"dice": "Dice", "iou": "IoU", "hd95": "HD95"}.get(name, name.replace("_", " "))
+    return f"{name}, {of_class}" if of_class else name
 
 
 def _outliers(system: System, outlier_dice: float) -> str:
@@ -110,7 +156,7 @@ def _outliers(system: System, outlier_dice: float) -> str:
 
 
 def tests_table(tests: Sequence[PairedTest], score: str, title: str) -> Table:
-    """A row a pair of systems. score: what is compared; title: the section's."""
+    """A row per pair of systems. score: what is compared; title: the section's."""
     images, units = tests[0].images, tests[0].units
     return Table(
         what=f"Paired tests of {score}" + _by(units, images),
@@ -142,7 +188,7 @@ def _p(p: float) -> str:
 
 
 def outliers_table(section: Section, outlier_dice: float) -> Table:
-    """A row an image on which a run fails, those that most runs fail on first; maybe no row."""
+    """A row per image on which a run fails, those that most runs fail on first; maybe no row."""
     runs = [run for system in section.systems for run in system.runs]
     failing = np.sum([run.dice < outlier_dice for run in runs], axis=0)
     dice = {system.label: system.dice for system in section.systems}
@@ -168,6 +214,7 @@ def outliers_table(section: Section, outlier_dice: float) -> Table:
             }
             for i in images
         ],
+        fields=["image", "runs", *dice],
     )
 
 
@@ -188,13 +235,13 @@ def outlier_lists(section: Section, outlier_dice: float) -> dict[str, list[str]]
 
 
 def runs_table(section: Section) -> Table:
-    """Where each number comes from: a row a run."""
+    """Where each number comes from: a row per run."""
     records = [
         {
             "system": system.label,
             "seed": run.seed,
             "dice": float(run.dice.mean()),
-            "equivariance": float(run.consistency[:, turning(run.angles)].mean()),
+            "equivariance": float(run.consistency.loc[:, turning(run.angles)].to_numpy().mean()),
             "training_seconds": run.training_seconds,
             "machine": run.machine,
             "commit": run.commit,
@@ -206,7 +253,7 @@ def runs_table(section: Section) -> Table:
     return Table(
         what="Runs",
         of=section.title,
-        header=["system", "folder", "commit", "machine", "seed", "Dice", "equivariance"],
+        header=["system", "folder", "commit", "machine", "seed", "Dice", "consistency"],
         rows=[
             [
                 record["system"],

@@ -2,8 +2,8 @@
 
 import pytest
 
-from polyp.comparison.run import read_run
-from polyp.comparison.systems import by_training_images, group
+from polyp.report.run import read_run
+from polyp.report.systems import by_training_images, group
 
 
 @pytest.fixture

@@ -12,21 +12,22 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator, NullLocator
 
-from polyp.comparison.systems import System
 from polyp.evaluation.figures import BLUE, OUTLIERS, SKY, STYLE, VERMILLION
 from polyp.evaluation.scores import summary
+from polyp.report.systems import System
 
-# Six of the colours of Okabe and Ito (2008): yellow is hard to see as a line, black is the ceiling.
+# Six of the colours of Okabe and Ito (2008): yellow is hard to see as a line, black is the limit.
 COLOURS = (BLUE, VERMILLION, "#009E73", "#E69F00", "#CC79A7", SKY)
 # Systems beyond the sixth repeat the colours with another line and marker.
 LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
 MARKERS = ("o", "s", "^")
-CEILING = {"color": "black", "linestyle": "--", "linewidth": 1.8}
+LIMIT = {"color": "black", "linestyle": "--", "linewidth": 1.8}
 GRID = "#E4E4E4"
+CONSISTENCY = "consistency: Dice(rotated mask, mask of rotated image)"
 
 
 def dice_figure(systems: Sequence[System], title: str, outlier_dice: float) -> Figure:
-    """Test Dice: a box a system, one below the other, for names of any length."""
+    """Test Dice: a box per system, one below the other, for names of any length."""
     names = [textwrap.fill(system.label, 30) for system in systems]
     lines = max(name.count("\n") + 1 for name in names)
     with matplotlib.rc_context(STYLE):
@@ -70,9 +71,9 @@ def dice_figure(systems: Sequence[System], title: str, outlier_dice: float) -> F
 
 
 def curves_figure(systems: Sequence[System], title: str) -> Figure:
-    """Mean consistency against the rotation angle, a curve a system, and the ceiling."""
+    """Mean consistency against the rotation angle, a curve per system, and the interpolation limit."""
     angles = systems[0].first.angles
-    ceiling = systems[0].first.ceiling
+    limit = systems[0].first.ceiling
     curves = [system.consistency.mean(axis=0) for system in systems]
     names = [textwrap.fill(system.label, 30) for system in systems]
     lines = sum(name.count("\n") + 1 for name in names)
@@ -80,7 +81,7 @@ def curves_figure(systems: Sequence[System], title: str) -> Figure:
         # Room for the whole legend, however many and long the names.
         figure = Figure(figsize=(14, max(7, 1 + 0.24 * lines + 0.17 * len(names))))
         axes = figure.add_subplot()
-        axes.plot(angles, ceiling, **CEILING, label="ceiling\n(perfectly equivariant)")
+        axes.plot(angles, limit, **LIMIT, label="interpolation limit\n(perfectly equivariant)")
         for index, (system, name, curve) in enumerate(zip(systems, names, curves, strict=True)):
             axes.plot(
                 angles,
@@ -94,7 +95,7 @@ def curves_figure(systems: Sequence[System], title: str) -> Figure:
             )
         axes.set_title(title, loc="left")
         axes.set_xlabel("rotation angle (degrees)")
-        axes.set_ylabel("Dice(rotated mask, mask of rotated image)")
+        axes.set_ylabel(CONSISTENCY)
         # From the tenth below the lowest point, or curves that matter would lie on each other.
         lowest = np.floor(10 * min(curve.min() for curve in curves)) / 10
         axes.set_ylim(lowest - 0.02 * (1 - lowest) - 1e-6, 1 + 0.02 * (1 - lowest) + 1e-6)
@@ -109,7 +110,7 @@ def images_figure(lines: Sequence[Sequence[System]], title: str, units: Sequence
 
     units: what each test image belongs to, see Section; the intervals draw these.
     """
-    drawn = "sequences" if len(set(units)) < len(units) else "images"
+    drawn = "groups" if len(set(units)) < len(units) else "images"
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12, 7))
         axes = figure.add_subplot()
@@ -142,7 +143,7 @@ def images_figure(lines: Sequence[Sequence[System]], title: str, units: Sequence
 
 
 def boxes_figure(systems: Sequence[System], title: str) -> Figure:
-    """Consistency against the angle for two systems side by side, or one: a box an angle."""
+    """Consistency against the angle for two systems side by side, or one: a box per angle."""
     angles = np.array(systems[0].first.angles)
     span = max(np.ptp(angles), 10.0)
     # Boxes side by side, but no hairlines where two angles are close, and no slabs where few are.
@@ -151,9 +152,9 @@ def boxes_figure(systems: Sequence[System], title: str) -> Figure:
         figure = Figure(figsize=(16, 6.5))
         panels = figure.subplots(1, len(systems), sharey=True, squeeze=False)[0]
         for axes, system in zip(panels, systems, strict=True):
-            consistency, ceiling = system.consistency, system.first.ceiling
+            consistency, limit = system.consistency, system.first.ceiling
             _boxes(axes, consistency.T, angles, width, _colour(system))
-            axes.plot(angles, ceiling, **CEILING)
+            axes.plot(angles, limit, **LIMIT)
             axes.plot(angles, consistency.mean(axis=0), color="black", linewidth=2.2)
             axes.set_title(textwrap.fill(system.label, 110 // len(systems)), loc="left")
             axes.set_xlabel("rotation angle (degrees)")
@@ -161,12 +162,12 @@ def boxes_figure(systems: Sequence[System], title: str) -> Figure:
             axes.set_ylim(-0.02, 1.02)
             axes.yaxis.set_major_locator(MultipleLocator(0.2))
             _angle_axis(axes)
-        panels[0].set_ylabel("Dice(rotated mask, mask of rotated image)")
+        panels[0].set_ylabel(CONSISTENCY)
         figure.suptitle(title, fontsize=STYLE["axes.titlesize"])
         figure.legend(
             handles=[
                 Line2D([], [], color="black", linewidth=2.2, label="mean"),
-                Line2D([], [], **CEILING, label="ceiling (perfectly equivariant)"),
+                Line2D([], [], **LIMIT, label="interpolation limit (perfectly equivariant)"),
                 Patch(facecolor="#E4E4E4", edgecolor="#7A7A7A", label="quartiles of the images"),
             ],
             loc="outside lower center",

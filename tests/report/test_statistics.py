@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from polyp.comparison.statistics import holm, paired_tests, rank_biserial, wilcoxon
+from polyp.report.statistics import holm, paired_tests, rank_biserial, wilcoxon
 
 
 def units(images: int) -> list[str]:
