@@ -10,6 +10,7 @@ E. J. Bekkers et al., Roto-Translation Covariant Convolutional Networks for Medi
 Analysis, MICCAI 2018.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -87,15 +88,26 @@ class GroupLayers(LayerFamily):
     ):
         super().__init__(kernel_size)
         self.order = len(group)
-        self.operator = kernel_operator(group, kernel_size, basis, window)
         self.table = product_table(group)
+        self._operator = functools.cache(
+            functools.partial(kernel_operator, group, basis=basis, window=window)
+        )
 
     def lift(self, in_channels: int, fields: int) -> nn.Module:
         # The input has one orientation, so each g meets the only one there is.
-        return GroupConv(in_channels, fields, self.operator, torch.zeros(self.order, 1).long())
+        table = torch.zeros(self.order, 1, dtype=torch.int64)
+        return GroupConv(in_channels, fields, self._operator(self.kernel_size), table)
 
-    def conv(self, in_fields: int, fields: int) -> nn.Module:
-        return GroupConv(in_fields, fields, self.operator, self.table)
+    def conv(
+        self,
+        in_fields: int,
+        fields: int,
+        kernel_size: int | None = None,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> nn.Module:
+        operator = self._operator(self.checked(in_fields, fields, kernel_size, stride, groups))
+        return GroupConv(in_fields, fields, operator, self.table, stride, groups)
 
 
 class GroupConv(ExpandedConv):
@@ -113,23 +125,33 @@ class GroupConv(ExpandedConv):
         fields: C'.
         operator: turns kernels, [|G|, k², k²].
         table: the place of g⁻¹h among the input's orientations, [|G|, in_order].
+        stride: pixels from one output to the next.
+        groups: of fields; with more than one, C in the weight's shape is that of each of them.
     """
 
     operator: Tensor
     rows: Tensor
 
-    def __init__(self, in_fields: int, fields: int, operator: Tensor, table: Tensor):
-        super().__init__()
+    def __init__(
+        self,
+        in_fields: int,
+        fields: int,
+        operator: Tensor,
+        table: Tensor,
+        stride: int = 1,
+        groups: int = 1,
+    ):
+        super().__init__(stride, groups)
         order, in_order = table.shape
         kernel_size = math.isqrt(operator.shape[1])
         self.weight = nn.Parameter(
-            torch.empty(fields, in_fields, in_order, kernel_size, kernel_size)
+            torch.empty(fields, in_fields // groups, in_order, kernel_size, kernel_size)
         )
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         # Row (g, c, h) of a kernel is plane s = g⁻¹h of input field c, turned by g: row (c, s, g)
         # of the product of weight and operator.
         g = torch.arange(order)[:, None, None]
-        c = torch.arange(in_fields)[:, None]
+        c = torch.arange(in_fields // groups)[:, None]
         rows = ((c * in_order + table[:, None]) * order + g).flatten()
         # Not in checkpoints: both follow from the config.
         self.register_buffer("operator", operator.to(self.weight.dtype), persistent=False)

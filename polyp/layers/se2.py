@@ -47,21 +47,19 @@ class SE2Layers(GroupLayers):
         sigma: float = 0.7,
     ):
         if not isinstance(rotations, int) or rotations < 1:
-            raise UserError(f"model.layers.rotations={rotations}: must be a positive whole number")
+            raise UserError(f"rotations={rotations}: must be a positive whole number")
         if not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
-            raise UserError(f"model.layers.sigma={sigma}: must be a positive number of pixels")
+            raise UserError(f"sigma={sigma}: must be a positive number of pixels")
         choices = {
             "bilinear": (bilinear, hard_disc),
             "bspline": (cubic_bspline, soft_disc),
             "gaussian": (partial(gaussian, sigma=sigma), soft_disc),
         }
         if interpolation not in choices:
-            raise UserError(
-                f"model.layers.interpolation={interpolation}: must be one of {', '.join(choices)}"
-            )
+            raise UserError(f"interpolation={interpolation}: must be one of {', '.join(choices)}")
         if rotations % 4:
             warnings.warn(
-                f"model.layers.rotations={rotations} is not a multiple of 4: rotations by 90° are "
+                f"rotations={rotations} is not a multiple of 4: rotations by 90° are "
                 "not in the group, so they are no longer exact",
                 stacklevel=2,
             )

@@ -54,7 +54,7 @@ class TestGaussian(FamilyTester):
         return SE2Layers(kernel_size, rotations=12, interpolation="gaussian", sigma=0.6)
 
 
-@pytest.mark.filterwarnings("ignore:model.layers.rotations=6 ")
+@pytest.mark.filterwarnings("ignore:rotations=6 ")
 class TestSixRotations(TestBilinear):
     group = rotations(6)
 
@@ -70,7 +70,7 @@ def test_four_rotations_of_3x3_kernels_are_p4():
 
 
 def test_one_rotation_is_an_ordinary_convolution():
-    with pytest.warns(UserWarning, match=r"model\.layers\.rotations=1 "):
+    with pytest.warns(UserWarning, match=r"rotations=1 "):
         conv = SE2Layers(3, rotations=1, interpolation="bilinear").conv(2, 3)
     assert torch.equal(conv.kernel(), conv.weight[:, :, 0])
 
@@ -117,5 +117,5 @@ def test_multiples_of_four_do_not_warn():
     ],
 )
 def test_wrong_argument(argument, value):
-    with pytest.raises(UserError, match=rf"model\.layers\.{argument}={value}: must be "):
+    with pytest.raises(UserError, match=rf"{argument}={value}: must be "):
         SE2Layers(**{argument: value})
