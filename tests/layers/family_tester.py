@@ -156,7 +156,7 @@ class FamilyTester:
         for half, part in enumerate(x.chunk(2, dim=1)):
             alone = family.conv(2, 3)
             state = {  # of the fields of its half; what is shared by all fields stays
-                name: tensor.chunk(2)[half] if len(tensor) == 6 else tensor
+                name: tensor.chunk(2)[half] if len(tensor) in (4, 6) else tensor
                 for name, tensor in conv.state_dict().items()
             }
             alone.load_state_dict(state)

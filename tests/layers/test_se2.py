@@ -62,6 +62,13 @@ class TestSixRotations(TestBilinear):
         return SE2Layers(kernel_size, rotations=6, interpolation="bilinear")
 
 
+class TestReflections(TestBilinear):
+    group = rotations(8) + [turn @ np.diag([1, -1]) for turn in rotations(8)]
+
+    def make(self, kernel_size=5):
+        return SE2Layers(kernel_size, rotations=8, interpolation="bilinear", reflections=True)
+
+
 def test_four_rotations_of_3x3_kernels_are_p4():
     p4 = P4Layers(3).conv(2, 3).eval()
     se2 = SE2Layers(3, rotations=4, interpolation="bilinear").conv(2, 3).eval()
