@@ -3,6 +3,7 @@
 import errno
 import functools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -158,9 +159,9 @@ def user_message(error: BaseException) -> str | None:
     while cause is not None:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
-    for cause in chain:
+    for outer, cause in zip([None, *chain], chain, strict=False):
         if isinstance(cause, UserError):
-            return one_line(str(cause))
+            return one_line(_with_key(str(cause), outer))
         if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
             return one_line(f"{cause.filename or 'writing a file'}: {cause.strerror}")
     for cause in chain:
@@ -169,6 +170,16 @@ def user_message(error: BaseException) -> str | None:
         if isinstance(cause, HydraException | OmegaConfBaseException):
             return one_line(str(cause))
     return None
+
+
+def _with_key(message: str, outer: BaseException | None) -> str:
+    """The message of a class about an argument, with the config's key of the class in front.
+
+    "kernel_size=2: …" becomes "model.layers.kernel_size=2: …".
+    """
+    key = re.search(r"^full_key: (.+)$", str(outer), re.MULTILINE)
+    named = isinstance(outer, InstantiationException) and re.match(r"\w+=", message)
+    return f"{key[1]}.{message}" if key and named else message
 
 
 def _is_plugin(config: str | None) -> bool:
