@@ -7,11 +7,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import same_color
 
+from polyp.evaluation import summary
 from polyp.report.figures import boxes_figure, curves_figure, dice_figure, images_figure
 from polyp.report.run import read_run
 from polyp.report.sections import make_sections
 from polyp.report.systems import System
-from polyp.evaluation import summary
 from tests.figures import assert_boxes
 
 LONG = "steerableunet rotations=continuous widths=[8,16,32,64,128] frequencies_cutoff=null"

@@ -1,8 +1,8 @@
 """Run folders are found wherever a pattern leads."""
 
 import pytest
-
 from polyp.report.finding import find_runs
+
 from polyp.errors import UserError
 
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from polyp.errors import UserError
 from polyp.report.run import read_run
 from polyp.report.sections import make_sections
-from polyp.errors import UserError
 
 
 @pytest.fixture

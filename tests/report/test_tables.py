@@ -5,14 +5,14 @@ import io
 
 import numpy as np
 import pytest
+from polyp.report.table import Table
 
+from polyp.evaluation import summary
 from polyp.report import tables
 from polyp.report.run import read_run
 from polyp.report.sections import make_sections
 from polyp.report.statistics import PairedTest
-from polyp.report.table import Table
 from polyp.report.tables import outlier_lists, outliers_table, runs_table, systems_table
-from polyp.evaluation import summary
 
 DICE = [0.9, 0.8, 0.7, 0.6, 0.45, 0.2]
 
