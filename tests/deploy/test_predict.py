@@ -184,6 +184,18 @@ def test_a_pattern_and_a_list(script, trained_run, images, tmp_path):
         assert list(table(tmp_path / name)) == ["scene0.png", "scene1.png", "scene2.png"]
 
 
+def test_paths_as_they_are_pasted(script, trained_run, images, tmp_path):
+    odd = tmp_path / "model=unet,seed=0 (ü)"
+    odd.mkdir()
+    (odd / "run").symlink_to(trained_run)
+    (odd / "frames").symlink_to(images)
+    places = {"run": odd / "run", "input": odd / "frames", "output": odd / "[out]"}
+    script("predict", *(f"{key}={place}" for key, place in places.items()), "angles=[]")
+    assert len(table(odd / "[out]")) == len(list(images.iterdir()))
+    script("export", f"run={odd / 'run'}", f"output={odd / 'a,b.pt2'}")
+    assert (odd / "a,b.pt2").is_file()
+
+
 def test_black_and_single_pixels_have_no_agreement(script, trained_run, tmp_path):
     folder, output = tmp_path / "frames", tmp_path / "out"
     folder.mkdir()

@@ -6,6 +6,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from polyp.data import PairedFolders
+from polyp.data.prepared import prepare
 from polyp.deploy.network import Trained
 from polyp.deploy.predictor import Prediction, Predictor, labels
 from polyp.errors import UserError
@@ -128,7 +130,9 @@ def test_masks_and_agreement_of_a_task_are_those_of_the_rotation_sweep():
         assert (found.masks == task.masks(model(image))[0].numpy()).all()
 
 
-def test_a_grey_network_sees_what_pillow_makes_of_the_colours():
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
+def test_a_network_sees_what_it_saw_in_training(tmp_path, channels, resize):
     seen = []
 
     class Spy(Brightness):
@@ -136,10 +140,16 @@ def test_a_grey_network_sees_what_pillow_makes_of_the_colours():
             seen.append(image)
             return super().forward(image)
 
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    grey = np.asarray(Image.fromarray(pixels).convert("L"))
-    predictor(Spy(), size=32, channels=1)(pixels)
-    np.testing.assert_array_equal((seen[0] * 255).round().numpy(), grey[None, None])
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "images" / "a.png")
+    Image.fromarray(white_disc(50, 70, 25, 35, 9)).save(tmp_path / "masks" / "a.png")
+    dataset = PairedFolders(str(tmp_path), "images", "masks")
+    trained_on = prepare(dataset, 32, resize, None, channels).images[0]
+    predictor(Spy(), size=32, resize=resize, channels=channels)(pixels)
+    expected = torch.tensor(trained_on).permute(2, 0, 1)[None] / 255
+    assert torch.equal(seen[0], expected)
 
 
 # --- agreement
