@@ -13,7 +13,13 @@ from polyp.evaluation import (
     overlay,
     predictions_figure,
 )
-from polyp.evaluation.figures import SKY, VERMILLION, YELLOW, rotation_error_figure
+from polyp.evaluation.figures import (
+    SKY,
+    VERMILLION,
+    YELLOW,
+    class_colours,
+    rotation_error_figure,
+)
 from tests.figures import assert_boxes
 
 
@@ -28,7 +34,14 @@ def fake_sweep(angles, images):
     mean = 0.97 - 0.2 * np.abs(np.sin(2 * np.radians(angles)))
     dice = np.random.default_rng(0).beta(8 * mean, 8 * (1 - mean), size=shape)
     ids = [str(i) for i in range(images)]
-    return Sweep(ids, [float(a) for a in angles], dice, dice, np.full(shape, 0.99))
+    return Sweep(
+        ids,
+        ["polyp"],
+        [float(a) for a in angles],
+        dice[..., None],
+        dice[..., None],
+        np.full((*shape, 1), 0.99),
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,14 +65,14 @@ def test_curves_follow_the_angles_also_when_those_are_unsorted():
     lines = equivariance_figure(sweep, "").axes[0].lines
     mean = next(line for line in lines if line.get_marker() == "o")
     assert mean.get_xdata().tolist() == [0, 45, 90]
-    assert mean.get_ydata().tolist() == sweep.dice.mean(axis=0)[[1, 2, 0]].tolist()
+    assert mean.get_ydata().tolist() == sweep.dice.mean(axis=(0, 2))[[1, 2, 0]].tolist()
 
 
 def test_predictions_figure():
     generator = np.random.default_rng(0)
 
     def mask():
-        return generator.random((16, 16)) < 0.5
+        return generator.random((1, 16, 16)) < 0.5
 
     def image():
         return generator.random((16, 16, 3))
@@ -67,22 +80,25 @@ def test_predictions_figure():
     examples = [
         Example(
             label,
+            f"frame {label}",
             image(),
             mask(),
             mask(),
             np.ones((16, 16), bool),
             0.5,
-            [Turned(angle, image(), mask(), mask(), mask(), 0.25) for angle in (90, 45)],
+            [Turned(angle, image(), mask(), mask(), mask()[0], 0.25) for angle in (90, 45)],
         )
         for label in ("best", "median", "worst")
     ]
     figure = draw(predictions_figure(examples, "p4 on synthetic"))
     assert len(figure.axes) == 3 * 7
-    assert [axes.get_ylabel() for axes in figure.axes[::7]] == ["best", "median", "worst"]
+    assert [axes.get_ylabel() for axes in figure.axes[::7]] == [
+        f"{label}: frame {label}" for label in ("best", "median", "worst")
+    ]
     titles = [axes.get_title() for axes in figure.axes[:7]]
     assert titles[3:] == ["rotated by 90°", "masks at 90°", "rotated by 45°", "masks at 45°"]
     captions = [axes.get_xlabel() for axes in figure.axes[:7]]
-    assert captions == ["", "", "Dice 0.500", "", "Dice 0.250", "", "Dice 0.250"]
+    assert captions == ["", "", "Dice 0.500", "", "consistency 0.250", "", "consistency 0.250"]
     boxes = [axes.get_tightbbox() for axes in figure.axes]
     boxes += [figure.legends[0].get_window_extent()]
     for i, box in enumerate(boxes):
@@ -90,8 +106,8 @@ def test_predictions_figure():
 
 
 def test_overlay_tells_the_masks_apart_inside_the_region_only():
-    found = np.array([[1, 1, 0, 0, 1]], dtype=bool)
-    reference = np.array([[1, 0, 1, 0, 1]], dtype=bool)
+    found = np.array([[[1, 1, 0, 0, 1]]], dtype=bool)
+    reference = np.array([[[1, 0, 1, 0, 1]]], dtype=bool)
     region = np.array([[1, 1, 1, 1, 0]], dtype=bool)
     both, extra, missed, background, outside = overlay(
         np.ones((1, 5, 3)), found, reference, region
@@ -111,7 +127,9 @@ def test_equivariance_figure_shows_the_numbers_of_the_sweep():
     generator = np.random.default_rng(0)
     dice, truth, ceiling = generator.uniform(0.3, 1, size=(3, 7, 4))
     dice[0] = 0.01  # an outlier at each angle
-    sweep = Sweep(list("abcdefg"), [90.0, 0.0, 180.0, 45.0], dice, truth, ceiling)
+    angles = [90.0, 0.0, 180.0, 45.0]
+    arrays = (array[..., None] for array in (dice, truth, ceiling))
+    sweep = Sweep(list("abcdefg"), ["polyp"], angles, *arrays)
     figure = equivariance_figure(sweep, "p4 on synthetic")
     (axes,) = figure.axes
     order, angles = [1, 3, 0, 2], [0, 45, 90, 180]
@@ -152,17 +170,28 @@ def test_predictions_figure_shows_the_images_and_masks_of_each_example():
     generator = np.random.default_rng(0)
 
     def mask():
-        return generator.random((8, 8)) < 0.5
+        return generator.random((1, 8, 8)) < 0.5
 
     def image():
         return generator.random((8, 8, 3))
 
     def turned(angle, dice):
-        return Turned(angle, image(), mask(), mask(), mask(), dice)
+        return Turned(angle, image(), mask(), mask(), mask()[0], dice)
 
     examples = [
-        Example("best", image(), mask(), mask(), mask(), 0.9, [turned(90, 0.8), turned(45, 0.7)]),
-        Example("worst", image(), mask(), mask(), mask(), 0.6, [turned(90, 0.5), turned(45, 0.4)]),
+        Example(
+            "best", "7", image(), mask(), mask(), mask()[0], 0.9, [turned(90, 0.8), turned(45, 0.7)]
+        ),
+        Example(
+            "worst",
+            "7",
+            image(),
+            mask(),
+            mask(),
+            mask()[0],
+            0.6,
+            [turned(90, 0.5), turned(45, 0.4)],
+        ),
     ]
     figure = predictions_figure(examples, "p4 on synthetic")
     assert figure.get_suptitle() == "p4 on synthetic"
@@ -170,12 +199,12 @@ def test_predictions_figure_shows_the_images_and_masks_of_each_example():
     titles = [axes.get_title() for axes in rows[0]]
     assert titles[:5] == ["image", "truth", "prediction", "rotated by 90°", "masks at 90°"]
     captions = [[axes.get_xlabel() for axes in row] for row in rows]
-    assert captions[0] == ["", "", "Dice 0.900", "", "Dice 0.800", "", "Dice 0.700"]
-    assert captions[1] == ["", "", "Dice 0.600", "", "Dice 0.500", "", "Dice 0.400"]
+    assert captions[0] == ["", "", "Dice 0.900", "", "consistency 0.800", "", "consistency 0.700"]
+    assert captions[1] == ["", "", "Dice 0.600", "", "consistency 0.500", "", "consistency 0.400"]
     for row, example in zip(rows, examples, strict=True):
         expected = [
             example.image,
-            np.stack([example.truth] * 3, axis=-1),
+            np.stack([example.truth[0]] * 3, axis=-1),
             overlay(example.image, example.prediction, example.truth, example.valid),
         ]
         for t in example.turned:
@@ -191,3 +220,20 @@ def test_predictions_figure_shows_the_images_and_masks_of_each_example():
         "only in the prediction": YELLOW,
         "only in the truth": VERMILLION,
     }
+
+
+def test_classes_have_colours_of_their_own_in_the_truth():
+    truth = np.zeros((2, 4, 4), bool)
+    truth[0, 0], truth[1, 1] = True, True
+    blank = np.zeros((4, 4, 3))
+    turned = Turned(90, blank, truth, truth, truth[0], 1.0)
+    example = Example("best", "a", blank, truth, truth, truth[0], 1.0, [turned])
+    picture = predictions_figure([example], "").axes[1].images[0].get_array()
+    assert [tuple(picture[row, 0]) for row in (0, 1)] == class_colours(2)
+    assert (picture[2:] == 0).all()
+
+
+def test_a_class_found_in_place_of_another_is_wrong():
+    found, reference = np.array([[[True]], [[False]]]), np.array([[[False]], [[True]]])
+    (pixel,) = overlay(np.zeros((1, 1, 3)), found, reference, np.array([[True]]))[0]
+    assert to_hex(pixel / pixel.max()).upper() == to_hex(np.array([240, 228, 66]) / 240).upper()
