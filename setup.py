@@ -5,5 +5,9 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["polyp", "polyp.*"]), "polyp.configs"],
     package_dir={"polyp.configs": "configs"},
-    package_data={"polyp": ["py.typed"], "polyp.configs": ["**/*.yaml"]},
+    package_data={
+        "polyp": ["py.typed"],
+        "polyp.configs": ["**/*.yaml"],
+        "polyp.report": ["templates/*"],
+    },
 )

@@ -71,7 +71,7 @@ def dice_figure(systems: Sequence[System], title: str, outlier_dice: float) -> F
 
 
 def curves_figure(systems: Sequence[System], title: str) -> Figure:
-    """Mean consistency against the rotation angle, a curve per system."""
+    """Mean consistency against the rotation angle: a curve per system, and the limit."""
     angles = systems[0].first.angles
     limit = systems[0].first.ceiling
     curves = [system.consistency.mean(axis=0) for system in systems]

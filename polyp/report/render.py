@@ -6,20 +6,22 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 # What LaTeX takes as commands, or pdfTeX's fonts lack.
-LATEX = {
-    "\\": r"\textbackslash{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": "$<$",
-    ">": "$>$",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "°": r"$^\circ$",
-    "–": "--",
-    "…": r"\dots{}",
-    "½": r"$\frac12$",
-}
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+        "−": "$-$",
+        "±": r"$\pm$",
+        "°": r"$^\circ$",
+        "–": "--",
+        "…": r"\dots{}",
+        "½": r"$\frac12$",
+    }
+)
 
 PLAIN = Environment(
     loader=PackageLoader("polyp.report"),
@@ -41,7 +43,7 @@ TEX = PLAIN.overlay(
 )
 PLAIN.filters["pipe"] = lambda text: text.replace("|", "\\|")
 PLAIN.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
-PLAIN.filters["latex"] = lambda text: "".join(LATEX.get(sign, sign) for sign in text)
+PLAIN.filters["latex"] = lambda text: text.translate(LATEX)
 
 
 def render(template: str, **values: Any) -> str:

@@ -107,7 +107,7 @@ def read_runs(path: Path) -> list[Run]:
             f"{path / 'scores.csv'}: holds other images than the test set of split.json"
         )
     try:
-        common = {
+        common: dict[str, Any] = {
             "folder": path,
             "trained_on": str(metrics.get("trained_on") or metrics["data"]),
             **{name: str(metrics[name]) for name in ("model", "augmentation")},
@@ -145,11 +145,14 @@ def read_runs(path: Path) -> list[Run]:
 
 def _measured(
     scores: pd.DataFrame, sweep: pd.DataFrame, test_set: str, curve: dict, path: Path
-) -> dict[str, pd.DataFrame | pd.Series]:
+) -> dict[str, Any]:
     """The scores, groups, consistency, turned_dice and ceiling of a test set."""
     rows = scores[scores["test_set"] == test_set].set_index("image")
     turned = sweep[sweep["test_set"] == test_set].pivot(index="image", columns="angle")
-    if set(turned.index) != set(rows.index) or turned[["dice", "dice_truth"]].isna().any(axis=None):
+    if (
+        set(turned.index) != set(rows.index)
+        or turned[["dice", "dice_truth"]].isna().to_numpy().any()
+    ):
         raise UserError(
             f"{path / 'equivariance.csv'}: does not hold every test image at every angle"
         )

@@ -76,7 +76,7 @@ def _styled(sections: Sequence[Section]) -> list[Section]:
 def _units(runs: Sequence[Run]) -> list[str]:
     """Those of the first run that knows groups: early versions wrote none."""
     groups = next((run.groups for run in runs if run.groups.any()), runs[0].groups)
-    return [group or image for image, group in groups.items()]
+    return [group or image for image, group in zip(groups.index, groups, strict=True)]
 
 
 def _same_test_set(run: Run, other: Run) -> bool:

@@ -81,7 +81,8 @@ def wilcoxon(differences: np.ndarray) -> float:
     differences = differences[differences != 0]
     if not differences.size:
         return 1.0
-    return float(stats.wilcoxon(differences).pvalue)
+    _, p = stats.wilcoxon(differences)
+    return float(p)
 
 
 def rank_biserial(differences: np.ndarray) -> float:

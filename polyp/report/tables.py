@@ -34,7 +34,7 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     words: int = 1
-    fields: Sequence[str] | None = None
+    fields: list[str] | None = None
 
     def files(self, name: str) -> dict[str, bytes]:
         """As NAME.csv, NAME.md and NAME.tex."""

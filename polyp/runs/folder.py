@@ -202,10 +202,7 @@ class RunFolder:
         path = self.path / name
         try:
             # Ids and groups stay text: 007 is not 7. Empty cells of metrics are undefined values.
-            text = dict.fromkeys(("test_set", "group", "image"), str)
-            table = pd.read_csv(
-                path, dtype=text, keep_default_na=False, float_precision="round_trip"
-            )
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
         except FileNotFoundError as error:
             raise UserError(f"{path}: missing") from error
         except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -220,7 +217,7 @@ class RunFolder:
                 table.insert(0, column, value)
         for column in table.columns.difference(["test_set", "group", "image"]):
             values = pd.to_numeric(table[column].replace("", np.nan), errors="coerce")
-            wrong = values.isna() & (table[column].astype(str) != "") | np.isinf(values)
+            wrong = values.isna() & (table[column] != "") | np.isinf(values)
             if column in numbers:
                 wrong |= values.isna()
             if wrong.any():

@@ -20,6 +20,8 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
 
     config: dotted keys of .hydra/config.yaml that differ from the default, with their values.
     dice: of the test images, in their order; random where it is not given, so is the consistency.
+    groups: of the test images. columns: further ones of scores.csv, by name.
+    others: images of further test sets, by name; with the same dice, and as long.
     """
 
     def write(
@@ -33,13 +35,17 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         angles: Iterable[float] = ANGLES,
         area: float = 0.1,
         started: str = "2026-01-01T00:00:00+00:00",
+        groups: Iterable[str] | None = None,
+        columns: dict[str, list] | None = None,
+        others: dict[str, list[str]] | None = None,
         **metrics,
     ) -> Path:
         folder = tmp_path / "runs" / name
         (folder / ".hydra").mkdir(parents=True)
         test, angles = list(test), list(angles)
         generator = np.random.default_rng([seed, *name.encode()])
-        dice = list(generator.uniform(0.4, 1, len(test)) if dice is None else dice)
+        draw = generator.uniform
+        dice = list(draw(0.4, 1, len(test)) if dice is None else dice)
 
         full = {
             "seed": seed,
@@ -71,18 +77,30 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
             "equivariance": {"curve": curve},
             **metrics,
         }
+        if others:
+            values["test_sets"] = {name: {"equivariance": {"curve": curve}} for name in others}
         (folder / "metrics.json").write_text(json.dumps(values))
+        columns = columns or {}
+        groups = groups or [""] * len(test)
+        sets = {"own": test, **(others or {})}
         write_csv(
             folder / "scores.csv",
-            "image,dice,iou,precision,recall,polyp_area",
-            [(image, d, d / (2 - d), d, d, area) for image, d in zip(test, dice, strict=True)],
+            ",".join(["test_set,group,image,dice,iou,precision,recall,polyp_area", *columns]),
+            [
+                (name, group, image, d, d / (2 - d), d, d, area, *further)
+                for name, images in sets.items()
+                for image, group, d, *further in zip(
+                    images, groups, dice, *columns.values(), strict=True
+                )
+            ],
         )
         write_csv(
             folder / "equivariance.csv",
-            "image,angle,dice,dice_truth",
+            "test_set,group,image,angle,dice,dice_truth",
             [
-                (image, angle, 1.0 if angle == 0 else generator.uniform(0.5, 1), angle / 360)
-                for image in test
+                (name, group, image, angle, 1.0 if angle == 0 else draw(0.5, 1), angle / 360)
+                for name, images in sets.items()
+                for image, group in zip(images, groups, strict=True)
                 for angle in angles
             ],
         )

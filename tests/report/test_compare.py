@@ -10,9 +10,9 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from polyp.report.run import read_run
 from polyp.report.systems import System
 from tests.conftest import TINY_SYNTHETIC
+from tests.report.runs import read_run
 
 module = import_module("polyp.report.compare")  # the package has a function of this name
 
@@ -44,7 +44,7 @@ def test_what_it_leaves(write_run, compare, capfd):
     assert "index.html" in printed
 
 
-def test_quarter_turns_alone_have_no_numbers_off_the_grid(write_run, compare):
+def test_quarter_turns_alone_have_no_numbers_off_the_grid(write_run, compare, undrawn):
     for model in ("unet", "p4unet"):
         write_run(model, model, angles=[0, 90, 180])
     output = compare() / "cvc-random-64px"
@@ -60,13 +60,16 @@ def test_the_page_holds_everything_and_needs_nothing(write_run, compare):
     text = (compare() / "index.html").read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,iVBOR") == 6
     text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
-    assert not re.search(r"<script|<link|@import|url\(|href|http|//", text)
+    assert not re.search(r"<script|<link|@import|url\(|href=\"[^#]|http|//", text)
     assert set(re.findall(r'src="([^"]*)"', text)) == {"data:image/png;"}
     assert "<i>" not in text
     assert "<dt>unet: 6</dt><dd>&lt;i&gt;, b, c" in text
     assert "cvc: random split by image, 6 test images" in text
     assert "kvasir: random split by image, 6 test images" in text
-    assert "numbers are not to be compared between them" in text
+    assert "numbers are not to be compared between them" in " ".join(text.split())
+    links = set(re.findall(r'href="#([^"]*)"', text))
+    assert links == set(re.findall(r'<h2 id="([^"]*)"', text))
+    assert len(links) == 2
 
 
 def test_the_same_runs_give_the_same_files(write_run, compare):
@@ -79,7 +82,7 @@ def test_the_same_runs_give_the_same_files(write_run, compare):
     assert contents(compare()) == contents(compare())
 
 
-def test_runs_that_cannot_be_compared_are_left_out_by_name(write_run, compare, capfd):
+def test_runs_that_cannot_be_compared_are_left_out_by_name(write_run, compare, undrawn, capfd):
     write_run("whole")
     (write_run("going", "p4unet") / "metrics.json").unlink()
     (write_run("lacking", "p4unet") / "scores.csv").unlink()
@@ -94,7 +97,7 @@ def test_runs_that_cannot_be_compared_are_left_out_by_name(write_run, compare, c
         assert line in page
 
 
-def test_a_list_of_folders_also_with_brackets_in_their_names(write_run, compare):
+def test_a_list_of_folders_also_with_brackets_in_their_names(write_run, compare, undrawn):
     write_run("model.widths=[4,8],seed=0")
     write_run("b", seed=1)
     output = compare("runs=['runs/model.widths=[4,8],seed=0',runs/b]", "output=out")
@@ -145,7 +148,7 @@ def test_each_table_of_tests_is_of_its_own_score(three, compare, undrawn):
     output = compare("runs=runs", "output=out", "outlier_dice=0.7") / "cvc-random-64px"
     dice = {name: np.mean([run.dice for run in runs], axis=0) for name, runs in three.items()}
     consistency = {
-        name: np.mean([run.consistency[:, 1:] for run in runs], axis=(0, 2))
+        name: np.mean([run.consistency.iloc[:, 1:] for run in runs], axis=(0, 2))
         for name, runs in three.items()
     }
     failing = {name: values < 0.7 for name, values in dice.items()}
@@ -158,7 +161,7 @@ def test_each_table_of_tests_is_of_its_own_score(three, compare, undrawn):
             assert float(row["difference"]) == pytest.approx(difference)
     assert "Dice below 0.7" in (output / "outliers_tests.md").read_text()
     assert "Paired tests of Dice." in (output / "dice_tests.md").read_text()
-    assert "Paired tests of equivariance." in (output / "equivariance_tests.md").read_text()
+    assert "Paired tests of consistency." in (output / "equivariance_tests.md").read_text()
 
 
 def test_each_figure_is_drawn_of_its_systems_and_named_after_them(three, compare, undrawn):
@@ -176,9 +179,9 @@ def test_each_figure_is_drawn_of_its_systems_and_named_after_them(three, compare
     assert {path.stem: json.loads(path.read_text()) for path in folder.glob("*.png")} == expected
     captions = {
         "Test Dice": "dice",
-        "Equivariance by rotation angle, means over the test images": "equivariance",
-        "Equivariance by rotation angle: p4unet, unet": "equivariance-boxes-1",
-        "Equivariance by rotation angle: se2unet": "equivariance-boxes-2",
+        "Consistency by rotation angle, means over the test images": "equivariance",
+        "Consistency by rotation angle: p4unet, unet": "equivariance-boxes-1",
+        "Consistency by rotation angle: se2unet": "equivariance-boxes-2",
     }
     page = (output / "index.html").read_text()
     shown = re.findall(r'base64,([^"]*)"[^>]*><figcaption>(.*?)</figcaption>', page)
@@ -194,8 +197,10 @@ def test_training_images_are_drawn_where_their_number_differs(write_run, compare
             config = {"data.train_fraction": images / 4}
             write_run(f"{model}{images}", model, train=train, config=config)
     output = compare()
-    figure, lines, title = json.loads((output / "cvc-random-64px/training-images.png").read_text())
+    drawn = json.loads((output / "cvc-random-64px/training-images.png").read_text())
+    figure, lines, title, units = drawn
     assert (figure, title.split(":")[0]) == ("images_figure", "cvc")
+    assert units == list("abcdef")
     assert sorted(lines) == [
         ["p4unet", "p4unet train_fraction=1.0"],  # the fewest images first
         ["unet", "unet train_fraction=1.0"],
@@ -211,7 +216,8 @@ def test_the_page_holds_the_numbers_of_the_tables(three, compare, undrawn):
         (caption, re.findall(r"<t[hd](?: class=words)?>(.*?)</t[hd]>", table))
         for caption, table in re.findall(r"<caption>(.*?)</caption>(.*?)</table>", page, re.S)
     ]
-    names = ("systems", "dice_tests", "equivariance_tests", "outliers_tests", "runs")
+    scores = ("dice", "equivariance", "off_grid", "turned_dice", "outliers")
+    names = ("systems", *(f"{score}_tests" for score in scores), "runs")
     assert len(shown) == len(names)
     for name, (caption, cells) in zip(names, shown, strict=True):
         text = (output / "cvc-random-64px" / f"{name}.md").read_text()
@@ -225,17 +231,71 @@ def test_the_page_lists_the_outliers_of_each_system(three, compare, undrawn):
     page = (compare("runs=runs", "output=out", "outlier_dice=0.7") / "index.html").read_text()
     assert "<h3>Outliers: images with a Dice below 0.7</h3>" in page
     images = three["unet"][0].images
-    failing = {}
+    expected, in_all = [], set(images)
     for name, runs in three.items():
-        dice = np.mean([run.dice for run in runs], axis=0)
-        failing[name] = [image for image, d in zip(images, dice, strict=True) if d < 0.7]
-    common = set.intersection(*map(set, failing.values()))
-    failing["all systems"] = [image for image in images if image in common]
-    shown = re.findall(r"<dt>(.*?): (\d+)</dt><dd>(.*?)</dd>", page)
-    assert shown == [
-        (name, str(len(ids)), ", ".join(ids) or "none") for name, ids in failing.items()
-    ]
-    assert len({len(ids) for ids in failing.values()}) > 2
+        failing = [
+            {image for image, d in zip(images, run.dice, strict=True) if d < 0.7} for run in runs
+        ]
+        counts = {image: sum(image in each for each in failing) for image in images}
+        said = [
+            image if count == len(runs) else f"{image} ({count} of {len(runs)} runs)"
+            for image, count in counts.items()
+            if count
+        ]
+        expected.append((f"{name}: {', '.join(str(len(each)) for each in failing)}", said))
+        in_all = in_all.intersection(*failing)
+    expected.append((f"all runs: {len(in_all)}", [image for image in images if image in in_all]))
+    shown = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)
+    assert shown == [(name, ", ".join(ids) or "none") for name, ids in expected]
+    assert len({len(ids) for _, ids in expected}) > 2
+
+
+# --- where it is written
+
+
+def test_an_earlier_comparison_is_replaced_and_other_files_stay(write_run, compare, undrawn):
+    for model in ("unet", "p4unet"):
+        write_run(model, model)
+    write_run("other", data="kvasir")
+    output = compare()
+    (output / "cvc-random-64px" / "notes.md").write_text("mine")
+    compare("runs=runs/unet", "output=out")
+    assert {path.name for path in output.iterdir()} == {"index.html", "cvc-random-64px"}
+    left = {path.name for path in (output / "cvc-random-64px").iterdir()}
+    assert {"systems.csv", "dice.png", "notes.md"} < left
+    assert not any("tests" in name for name in left)
+
+
+@pytest.mark.parametrize("page", [False, True])
+def test_a_comparison_without_its_page_is_one_too(write_run, compare, undrawn, page):
+    """As in a fresh clone, where the page of docs/results is ignored by git."""
+    write_run("unet")
+    output = compare()
+    if not page:
+        (output / "index.html").unlink()
+    assert (compare() / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "held"),
+    [("runs", "unet"), ("runs/unet", "metrics.json"), ("photos", "1.png"), ("site", "index.html")],
+)
+def test_nothing_is_written_into_a_folder_of_other_things(
+    write_run, refused, tmp_path, output, held
+):
+    write_run("unet")
+    for name in ("photos/1.png", "site/index.html"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("mine")
+    told = refused("runs=runs/unet", f"output={output}")
+    assert f"output={output}: holds " in told
+    assert "is of no comparison" in told
+
+
+def test_nothing_is_left_in_the_working_directory(write_run, compare, tmp_path):
+    write_run("unet")
+    compare()
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "out"}
 
 
 # --- what is refused
@@ -263,23 +323,29 @@ def edit_json(**values):
         (lambda write_run: (write_run("run") / "split.json").unlink(), "split.json: missing"),
         (lambda write_run: (write_run("run") / "scores.csv").unlink(), "scores.csv: missing"),
         (lambda write_run: (write_run("run") / ".hydra/config.yaml").unlink(), "config.yaml: miss"),
-        (change("metrics.json", lambda text: text[:40]), "metrics.json: cannot be read"),
+        (change("metrics.json", lambda text: text[:40]), "metrics.json: damaged"),
         (change("metrics.json", lambda text: "[]"), "metrics.json: not a JSON object"),
-        (change("metrics.json", lambda text: "{}"), "lacks 'equivariance'"),
+        (change("metrics.json", lambda text: "{}"), "lacks 'data'"),
         (change("metrics.json", edit_json(seed="x")), "holds what it should not"),
         (change("metrics.json", edit_json(equivariance={"curve": 1})), "holds what it should not"),
         (change("provenance.json", lambda text: "{}"), "lacks 'training_seconds'"),
         (change("split.json", lambda text: '{"train": []}'), "split.json: not lists"),
         (change("split.json", edit_json(test=["a"])), "scores.csv: holds other images"),
         (change("scores.csv", lambda text: text.replace("iou", "jaccard")), "lacks the column iou"),
-        (change("scores.csv", lambda text: ""), "lacks the column"),
+        (change("scores.csv", lambda text: ""), "scores.csv: cannot be read"),
         (change("scores.csv", lambda text: text.splitlines()[0]), "holds no rows"),
-        (change("scores.csv", lambda text: text.replace("0.1", "nan")), "not all finite"),
-        (change("scores.csv", lambda text: text.replace("0.1", "much")), "not all numbers"),
-        (change("scores.csv", lambda text: text + "a,1,1,1,1,1\n"), "image 'a' twice"),
+        (
+            change("scores.csv", lambda text: text.replace("0.1", "nan")),
+            "holds 'nan', which is no number",
+        ),
+        (
+            change("scores.csv", lambda text: text.replace("0.1", "much")),
+            "holds 'much', which is no number",
+        ),
+        (change("scores.csv", lambda text: text + "own,,a,1,1,1,1,1\n"), "image 'a' twice"),
         (change("equivariance.csv", lambda text: text[: len(text) // 2]), "equivariance.csv: "),
-        (change(".hydra/config.yaml", lambda text: "a: [1"), "config.yaml: cannot be read"),
-        (change(".hydra/config.yaml", lambda text: "- 1"), "config.yaml: not a config"),
+        (change(".hydra/config.yaml", lambda text: "a: [1"), "config.yaml: damaged"),
+        (change(".hydra/config.yaml", lambda text: "- 1"), "config.yaml: damaged"),
     ],
 )
 def test_bad_runs_are_refused_in_one_line(write_run, refused, spoil, told):
@@ -290,7 +356,7 @@ def test_bad_runs_are_refused_in_one_line(write_run, refused, spoil, told):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "output and runs missing: python scripts/compare.py"),
+        ([], "output and runs missing: polyp compare"),
         (["runs=runs"], "output missing"),
         (["runs=nowhere/*", "output=out"], "runs=nowhere/*: matches nothing"),
         (["runs=runs/run/.hydra", "output=out"], "holds no run"),

@@ -9,10 +9,10 @@ from matplotlib.colors import same_color
 
 from polyp.evaluation import summary
 from polyp.report.figures import boxes_figure, curves_figure, dice_figure, images_figure
-from polyp.report.run import read_run
 from polyp.report.sections import make_sections
 from polyp.report.systems import System
 from tests.figures import assert_boxes
+from tests.report.runs import read_run
 
 LONG = "steerableunet rotations=continuous widths=[8,16,32,64,128] frequencies_cutoff=null"
 
@@ -23,7 +23,9 @@ def systems(write_run):
 
     def make(number: int) -> list[System]:
         return [
-            System(f"{LONG} #{i}" if i % 2 else "unet", [replace(run, dice=run.dice * 0.9**i)], i)
+            System(
+                f"{LONG} #{i}" if i % 2 else "unet", [replace(run, scores=run.scores * 0.9**i)], i
+            )
             for i in range(number)
         ]
 
@@ -192,7 +194,7 @@ def test_images_figure_shows_mean_dice_by_training_images(write_run):
         assert bars.lines[0].get_ydata() == pytest.approx(np.mean(dice, axis=1))
 
 
-@pytest.mark.parametrize(("units", "drawn"), [("abcdef", "images"), ("aaabbc", "sequences")])
+@pytest.mark.parametrize(("units", "drawn"), [("abcdef", "images"), ("aaabbc", "groups")])
 def test_intervals_by_training_images_draw_the_units(write_run, units, drawn):
     run = read_run(write_run("0"))
     axes = images_figure([[System("unet", [run])] * 2], "cvc", list(units)).axes[0]

@@ -1,9 +1,9 @@
 """Run folders are found wherever a pattern leads."""
 
 import pytest
-from polyp.report.finding import find_runs
 
 from polyp.errors import UserError
+from polyp.report.find import find_runs
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +22,19 @@ def names(*patterns: str) -> list[str]:
 @pytest.mark.parametrize("pattern", ["runs", "r*", "runs/*", "**", ".", "**/unet*"])
 def test_found_once_each(pattern):
     assert [name for name in names(pattern) if name != "going"] == ["unet0", "unet1"]
+
+
+@pytest.mark.parametrize("pattern", ["runs", "**", "runs/**", "r*/*", "**/**"])
+def test_links_that_lead_back_are_followed_once(tmp_path, pattern):
+    for name in ("a", "b", "deep/c", "deep/d"):
+        (tmp_path / "runs" / name).symlink_to(tmp_path / "runs", target_is_directory=True)
+    assert len(names(pattern)) == 3
+
+
+def test_a_linked_run_is_found(tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "plain").symlink_to("../runs/unet0", target_is_directory=True)
+    assert names("study") == names("study/*") == ["plain"]
 
 
 def test_absolute_and_several_patterns(tmp_path):

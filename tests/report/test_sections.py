@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from polyp.errors import UserError
-from polyp.report.run import read_run
+from polyp.report.run import read_runs
 from polyp.report.sections import make_sections
+from tests.report.runs import read_run
 
 
 @pytest.fixture
@@ -74,14 +75,19 @@ def test_notes_on_seeds(sections):
     assert "Not all systems have the same seeds" in notes
 
 
-def test_frames_of_a_sequence_are_one_unit(sections):
-    frames = ["1", "25", "26", "50", "612", "of mine"]
-    section, other = sections({"test": frames}, {"test": frames, "data": "kvasir"})
-    assert section.units == ["sequence 1"] * 2 + ["sequence 2"] * 2 + ["sequence 29", "of mine"]
-    assert "frames of 4 video sequences" in " ".join(section.notes)
-    assert "every interval draws whole sequences" in " ".join(section.notes)
-    assert other.units == frames
-    assert "frames of" not in " ".join(other.notes)
+def test_images_of_a_group_are_one_unit(sections):
+    section, other = sections({"groups": ["1", "1", "2", "2", "29", ""]}, {"data": "kvasir"})
+    assert section.units == ["1", "1", "2", "2", "29", "f"]
+    assert "belong to 4 groups" in " ".join(section.notes)
+    assert "every interval draws whole groups" in " ".join(section.notes)
+    assert other.units == list("abcdef")
+    assert "groups" not in " ".join(other.notes)
+
+
+def test_groups_are_known_where_one_run_knows_them(sections):
+    """Runs of early versions wrote none."""
+    (section,) = sections({}, {"model": "p4unet", "groups": "112233"})
+    assert section.units == list("112233")
 
 
 def test_a_system_looks_alike_in_all_sections(sections):
@@ -106,3 +112,37 @@ def test_an_evaluation_on_another_dataset_counts_there(write_run):
     assert section.title.startswith("kvasir: ")
     assert {system.label for system in section.systems} == {"unet", "unet trained_on=cvc"}
     assert all(system.first.training_seconds == 60 for system in section.systems)
+
+
+def test_a_run_counts_in_the_section_of_each_of_its_test_sets(write_run):
+    others = {"colondb": list("uvwxyz")}
+    runs = [
+        write_run("0", data="kvasir", others=others),
+        write_run("1", "p4unet", data="kvasir", others=others),
+        write_run("2", "p4unet", data="cvc", others=others, train=["t3"]),
+    ]
+    sections, left_out = make_sections([run for folder in runs for run in read_runs(folder)])
+    assert not left_out
+    titles = {section.title.split(",")[0]: section for section in sections}
+    assert set(titles) == {
+        "colondb: all images",
+        "cvc: random split by image",
+        "kvasir: random split by image",
+    }
+    colondb = titles["colondb: all images"]
+    assert colondb.slug == "colondb-all-images-64px"
+    assert colondb.images == list("uvwxyz")
+    labels = {system.label for system in colondb.systems}
+    assert labels == {"unet", "p4unet", "p4unet trained_on=cvc"}
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ({"part": "train"}, "random split by image, 6 images of the part train"),
+        ({"part": "all", "split": "all images"}, "all images, 6 test images"),
+    ],
+)
+def test_another_part_than_the_test_set_is_said(sections, run, said):
+    (section,) = sections(run)
+    assert section.title == f"cvc: {said}, 64 px (resize=pad)"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from polyp.report.run import read_run
 from polyp.report.systems import by_training_images, group
+from tests.report.runs import read_run
 
 
 @pytest.fixture

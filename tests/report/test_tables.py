@@ -1,18 +1,14 @@
 """What the tables hold, in each of their forms."""
 
-import csv
-import io
-
 import numpy as np
 import pytest
-from polyp.report.table import Table
 
 from polyp.evaluation import summary
 from polyp.report import tables
-from polyp.report.run import read_run
 from polyp.report.sections import make_sections
 from polyp.report.statistics import PairedTest
-from polyp.report.tables import outlier_lists, outliers_table, runs_table, systems_table
+from polyp.report.tables import Table, outlier_lists, outliers_table, runs_table, systems_table
+from tests.report.runs import read_run
 
 DICE = [0.9, 0.8, 0.7, 0.6, 0.45, 0.2]
 
@@ -38,7 +34,7 @@ def test_numbers_of_the_systems(section):
     low, high = summary(dice)["ci95"]
     assert (record["dice_ci95_low"], record["dice_ci95_high"]) == pytest.approx((low, high))
     assert (record["outliers"], record["outliers_mean"]) == ("2, 2", 2)
-    turned = np.mean([run.consistency[:, 1:] for run in section.systems[1].runs], axis=0)
+    turned = np.mean([run.consistency.iloc[:, 1:] for run in section.systems[1].runs], axis=0)
     assert record["equivariance_mean"] == pytest.approx(turned.mean())
     assert record["equivariance_min"] == pytest.approx(turned.mean(axis=0).min())
     assert record["equivariance_at_90"] == pytest.approx(turned[:, 1].mean())
@@ -60,19 +56,18 @@ def test_cells_of_the_systems(section):
     assert unet["Dice"] == "0.558 ± 0.071"
     assert p4unet["Dice"] == "0.667"  # one seed has no spread
     assert unet["parameters"] == "1,234,567"
-    assert unet["multiply-adds"] == "5.00 G"
-    assert p4unet["multiply-adds"] == "–"
+    assert unet["MACs"] == "5.00 G"
+    assert p4unet["MACs"] == "–"
     assert unet["training"] == "1.0 min"
 
 
-def test_intervals_of_frames_draw_sequences(write_run):
-    frames = {str(frame): dice for frame, dice in zip([1, 2, 26, 27, 51, 52], DICE, strict=True)}
-    section = make_sections([read_run(write_run("0", test=frames, dice=DICE))])[0][0]
+def test_intervals_draw_groups(write_run):
+    section = make_sections([read_run(write_run("0", groups="112233", dice=DICE))])[0][0]
     table = systems_table(section, 0.5)
     low, high = summary(DICE, units=[1, 1, 2, 2, 3, 3])["ci95"]
     (record,) = table.records
     assert (record["dice_ci95_low"], record["dice_ci95_high"]) == pytest.approx((low, high))
-    assert table.what == "Systems, intervals by 3 sequences"
+    assert table.what == "Systems, intervals by 3 groups"
 
 
 def test_outliers_are_those_of_each_run(section):
@@ -91,26 +86,56 @@ def test_outliers_are_those_of_each_run(section):
         ["c", "1 of 3"],
         ["d", "1 of 3"],
     ]
-    assert outliers_table(section, 0.0).csv() == "image,runs,p4unet,unet\n"
+    assert outliers_table(section, 0.0).files("x")["x.csv"] == b"image,runs,p4unet,unet\n"
 
 
 def test_forms():
     table = Table(
-        "Tests", "a_b: 5 %", ["A", "A − B"], [["x|<b>", "−0.1"]], [{"a": "x", "d": -0.125}]
+        what="Tests",
+        of="a_b: 5 %",
+        records=[{"a": "x", "n": 3, "d": -0.125}, {"a": "y, z", "n": None, "d": 0.1 + 0.2}],
+        header=["A", "A − B"],
+        rows=[["x|<b>", "−0.1"]],
     )
-    assert list(csv.DictReader(io.StringIO(table.csv()))) == [{"a": "x", "d": "-0.125"}]
-    assert table.markdown().splitlines() == [
+    files = {name: data.decode() for name, data in table.files("t").items()}
+    assert files["t.csv"] == 'a,n,d\nx,3,-0.125\n"y, z",,0.30000000000000004\n'
+    assert files["t.md"].splitlines() == [
         "Tests. a_b: 5 %.",
         "",
         "| A | A − B |",
         "| --- | ---: |",
         "| x\\|<b> | −0.1 |",
     ]
-    latex = table.latex()
+    latex = files["t.tex"]
     assert r"\caption{Tests. a\_b: 5 \%.}" in latex
+    assert r"\begin{tabular}{lr}" in latex
     assert r"  x|$<$b$>$ & $-$0.1 \\" in latex
     assert latex.index(r"\toprule") < latex.index(r"\midrule") < latex.index(r"\bottomrule")
-    assert "x|&lt;b&gt;" in table.html()
+
+
+def test_every_further_metric_has_a_column(write_run):
+    """Also those of single classes; it is the mean over the images where it is defined."""
+    further = {
+        "hd95": [1.0, "", 3.0, 5.0, 7.0, 9.0],
+        "s_measure": [0.1] * 6,
+        "dice.adenoma": [0.2] * 6,
+        "iou.adenoma": [0.3] * 6,
+    }
+    runs = [
+        write_run("0", "p4unet", dice=DICE, columns=further),
+        write_run("1", "p4unet", seed=1, columns=further | {"hd95": ["", "", 5.0, 5.0, 9.0, 9.0]}),
+        write_run("2", dice=[0.1] * 6),
+    ]
+    section = make_sections([read_run(folder) for folder in runs])[0][0]
+    table = systems_table(section, 0.5)
+    p4unet, unet = (dict(zip(table.header, row, strict=True)) for row in table.rows)
+    assert table.records[0]["hd95_mean"] == np.mean([1, 4, 5, 8, 9])
+    assert p4unet["HD95"] == "5.400"
+    assert p4unet["s measure"] == "0.100"
+    assert p4unet["Dice, adenoma"] == "0.200"
+    assert "iou adenoma" not in [name.replace(",", "").lower() for name in table.header]
+    assert (unet["HD95"], table.records[1]["hd95_mean"]) == ("–", None)
+    assert unet["precision"] == "0.100"
 
 
 def test_every_cell_is_its_own_number(write_run):
@@ -126,7 +151,7 @@ def test_every_cell_is_its_own_number(write_run):
         cells = dict(zip(table.header, row, strict=True))
         iou = np.mean(
             [
-                run.iou
+                run.scores["iou"]
                 for system in section.systems
                 for run in system.runs
                 if system.label == record["system"]
@@ -141,11 +166,11 @@ def test_every_cell_is_its_own_number(write_run):
             "95 % interval": f"{low:.3f} to {high:.3f}",
             "median": f"{record['dice_median']:.3f}",
             "IoU": f"{iou:.3f}",
-            "equivariance": f"{record['equivariance_mean']:.3f}",
+            "consistency": f"{record['equivariance_mean']:.3f}",
             "worst angle": f"{record['equivariance_min']:.3f}",
             "at 90°": f"{record['equivariance_at_90']:.3f}",
-            "ceiling": "0.990",
-            "outliers": "2",
+            "interpolation limit": "0.990",
+            "outliers": {"unet": "2, 3", "p4unet": "2"}[record["system"]],
         }
         assert {name: cells[name] for name in expected} == expected
         assert len({cells[name] for name in expected if "0." in cells[name]}) == 7
@@ -187,7 +212,7 @@ def test_runs_with_their_own_numbers(section):
     dice = [np.mean([0.9, 0.9, 0.3, 0.9, 0.9, 0.1]), np.mean(DICE), np.mean(DICE) - 0.1]
     for row, record, run, mean in zip(table.rows, table.records, runs, dice, strict=True):
         cells = dict(zip(table.header, row, strict=True))
-        turned = run.consistency[:, 1:].mean()
+        turned = run.consistency.iloc[:, 1:].to_numpy().mean()
         assert record["dice"] == pytest.approx(mean)
         assert record["equivariance"] == pytest.approx(turned)
         assert cells | {"system": ""} == {
@@ -197,6 +222,6 @@ def test_runs_with_their_own_numbers(section):
             "machine": "Linux",
             "seed": str(run.seed),
             "Dice": f"{mean:.4f}",
-            "equivariance": f"{turned:.4f}",
+            "consistency": f"{turned:.4f}",
         }
     assert [record["seed"] for record in table.records] == [0, 0, 1]
