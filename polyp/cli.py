@@ -166,7 +166,7 @@ def user_message(error: BaseException) -> str | None:
             return one_line(f"{cause.filename or 'writing a file'}: {cause.strerror}")
     for cause in chain:
         if isinstance(cause, MissingConfigException) and _is_plugin(cause.missing_cfg_file):
-            more = "pip install -c constraints.txt -e '.[sweeps]' adds more; to a wheel, WHEEL[sweeps]"
+            more = "pip install -c constraints.txt -e '.[sweeps]' adds more"
             return one_line(f"{cause}\n{more}")
         if isinstance(cause, HydraException | OmegaConfBaseException):
             return one_line(str(cause))

@@ -55,8 +55,8 @@ class Difference:
     """Mean of A − B over seeds and images, and a 95 % interval, `low` to `high`.
 
     seeds: of A and of B. one_run: either has one seed only, so that nothing is said about other
-    runs of it (its seed is not drawn, the other's seeds are); p and p_least are None then. They are None for a single unit as well, where low and
-    high are nan.
+    runs of it (its seed is not drawn, the other's seeds are); p and p_least are None then. They are
+    None for a single unit as well, where low and high are nan.
 
     p: of the two-sided test that the printed difference is zero. It is the same interval inverted:
     p is below .05 where the 95 % interval leaves out zero. It is never below 2 / (resamples + 1).
