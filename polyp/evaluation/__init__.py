@@ -1,6 +1,6 @@
 """Measuring a trained model: scores on a test set, and whether its masks turn with the image."""
 
-from polyp.evaluation.equivariance import Sweep, check_angles, rotation_sweep
+from polyp.evaluation.sweep import Sweep, check_angles, rotation_sweep
 from polyp.evaluation.evaluate import evaluate, examples
 from polyp.evaluation.figures import (
     Example,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from polyp.errors import UserError
-from polyp.evaluation.equivariance import Sweep, check_angles, sweep_batch
+from polyp.evaluation.sweep import Sweep, check_angles, sweep_batch
 from polyp.evaluation.figures import Example, Turned
 from polyp.evaluation.inference import evaluation_mode, to_device
 from polyp.evaluation.metrics import Maps, Metric

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from polyp.evaluation.equivariance import Sweep
+from polyp.evaluation.sweep import Sweep
 
 # Colours that colour-blind people can tell apart (Okabe and Ito, 2008).
 SKY, BLUE, VERMILLION, YELLOW = "#56B4E9", "#0072B2", "#D55E00", "#F0E442"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from polyp.evaluation.equivariance import Sweep
+from polyp.evaluation.sweep import Sweep
 from polyp.evaluation.scores import summary
 
 AREA = "area"  # the part of an image that a class covers; told of every image, but no score
