@@ -97,6 +97,7 @@ def _prediction_peak(place: Path, count: int) -> float:
     for index in range(1, count):
         (images / f"{index}.png").hardlink_to(images / "0.png")
     paths = {"run": place / "run", "input": images, "output": place / f"found-{count}"}
-    options = {"angles": [], "device": "cpu", "precision": "float32"}
+    options = {"angles": [], "device": "cpu", "precision": "float32", "recursive": False}
+    options |= {"threshold": None, "probabilities": False}
     predict_files(OmegaConf.create({**{key: str(path) for key, path in paths.items()}, **options}))
     return peak_megabytes("cpu")

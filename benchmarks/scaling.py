@@ -101,5 +101,5 @@ def _model(model_config: DictConfig, rotations: int) -> torch.nn.Module:
     changed = OmegaConf.merge(model_config, {"layers": {"rotations": rotations}})
     with warnings.catch_warnings():
         # Of equivariance under quarter turns, which is not what is measured here.
-        warnings.filterwarnings("ignore", message="model.layers.rotations=")
+        warnings.filterwarnings("ignore", message="rotations=")
         return instantiate(changed)

@@ -18,20 +18,22 @@ RESIZES = ("pad", "crop", "stretch")
 
 
 def to_square(
-    image: np.ndarray, mask: np.ndarray, size: int, resize: str
+    image: np.ndarray, mask: np.ndarray, size: int, resize: str, num_classes: int = 2
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int, int]]:
     """Image and mask at size×size pixels.
 
     Args:
-        image: uint8 [H, W, 3].
-        mask: bool [H, W].
+        image: uint8 [H, W, C].
+        mask: uint8 [H, W] of class indices, 0 for the background; or bool.
         size: side of the square, in pixels.
         resize: "pad" keeps the aspect ratio and fills up with black; "crop" keeps it and cuts
             the longer side; "stretch" distorts, so that a turned scope would see another shape.
+        num_classes: of the mask, with the background.
 
     Returns:
-        image uint8 [size, size, 3], mask bool [size, size] and (top, bottom, left, right), the
-        half-open pixel range that is image and not padding.
+        image uint8 [size, size, C], mask uint8 [size, size] and (top, bottom, left, right), the
+        half-open pixel range that is image and not padding. A pixel's class is the one that covers
+        most of it; of equal parts, the background is the last to be chosen.
     """
     source, inside = _source_and_target(*mask.shape, size, resize)
     target_size = inside[3] - inside[2], inside[1] - inside[0]
@@ -42,11 +44,22 @@ def to_square(
             Image.fromarray(pixels).resize(target_size, Image.Resampling.BILINEAR, box=source)
         )
 
-    square_image = np.zeros((size, size, 3), np.uint8)
-    square_mask = np.zeros((size, size), bool)
+    channels = image.shape[2]
+    square_image = np.zeros((size, size, channels), np.uint8)
+    square_mask = np.zeros((size, size), np.uint8)
     window = slice(inside[0], inside[1]), slice(inside[2], inside[3])
-    square_image[window] = resized(image)
-    square_mask[window] = resized(mask.astype(np.uint8) * 255) > 127
+    if channels == 3:
+        square_image[window] = resized(image)
+    else:
+        for channel in range(channels):
+            square_image[*window, channel] = resized(image[..., channel])
+    shares = [
+        resized((mask == label).astype(np.uint8) * 255).astype(int)
+        for label in range(1, num_classes)
+    ]
+    background = 255 - sum(shares)
+    # argmax takes the first of equals.
+    square_mask[window] = (np.argmax([*shares, background], axis=0) + 1) % num_classes
     return square_image, square_mask, inside
 
 

@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import ConfigAttributeError
 
 from polyp.cli import user_message
@@ -30,6 +30,16 @@ def raised(error: Exception, cause: Exception | None = None) -> Exception:
         (
             HydraException("In 'train'\nConfig search path:\n\tprovider=main, path=configs"),
             "In 'train'",
+        ),
+        (
+            raised(
+                InstantiationException("in call\nfull_key: model.layers"), UserError("n=2: odd")
+            ),
+            "model.layers.n=2: odd",
+        ),
+        (
+            raised(InstantiationException("in call\nfull_key: data"), UserError("data.n=2: odd")),
+            "data.n=2: odd",
         ),
         (ConfigAttributeError("Missing\nobject_type=dict"), "Missing"),
     ],

@@ -106,3 +106,26 @@ def test_a_map_goes_back_without_shift_or_padding(resize, transposed):
 def test_a_map_of_another_resize():
     with pytest.raises(UserError, match=r"data\.resize=squash"):
         from_square(np.zeros((8, 8), np.float32), 4, 4, "squash")
+
+
+@pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
+def test_classes_are_resized_one_by_one(resize):
+    """Where two classes lie side by side, no third one appears between them; of two classes, the
+    result is that of thresholding at one half."""
+    rows, columns = np.mgrid[:60, :90]
+    mask = (columns // 30).astype(np.uint8)  # 0, 1, 2 from left to right
+    mask[rows > 45] = 3
+    image = np.zeros((60, 90, 1), np.uint8)
+    square, small, _ = to_square(image, mask, 32, resize, num_classes=4)
+    assert square.shape == (32, 32, 1)
+    assert small.dtype == np.uint8
+    assert set(np.unique(small)) <= {0, 1, 2, 3}
+    row = small[16].tolist()
+    assert row == sorted(row)  # 0 to 1 to 2, nothing else at the borders
+    for label in (1, 2, 3):
+        _, alone, _ = to_square(image, mask == label, 32, resize)
+        agree = (alone == 1) == (small == label)
+        assert agree.mean() > 0.97
+    _, binary, _ = to_square(image, mask == 2, 32, resize)
+    _, as_classes, _ = to_square(image, (mask == 2).astype(np.uint8), 32, resize, num_classes=2)
+    np.testing.assert_array_equal(binary, as_classes)

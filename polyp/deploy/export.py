@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional
 
+from polyp.deploy.network import Trained, load_trained, logits_of, ordinary
+from polyp.deploy.output import writing
 from polyp.errors import UserError
 from polyp.files import atomic_path
-from polyp.models import collapse
-from polyp.runs.saved import SavedRun, open_run
+from polyp.runs.folder import RunFolder
+from polyp.tasks import Binary, Multiclass, Task
 
 log = logging.getLogger(__name__)
 
@@ -31,33 +33,49 @@ RESIZES = {
 }
 
 
-def export(run: str, output: str) -> float:
-    """Writes the best network of a run, collapsed to ordinary convolutions, and checks the file.
+def export(run: str, output: str, overwrite: bool = False) -> float:
+    """Writes the best network of a run as ordinary convolutions, and checks the file.
 
-    Its input is `image`, float32 [batch, 3, S, S]; its output `logits`, float32 [batch, 1, S, S].
+    Its input is `image`, float32 [batch, channels, S, S]; its output `logits`, float32
+    [batch, classes, S, S], one channel of a binary task. The batch may be of any size.
 
     Args:
         run: the run's folder.
         output: a file to write, .onnx or .pt2.
+        overwrite: replace the file if there is one.
 
     Returns:
         The largest difference between the file's logits and those of the original network.
+
+    Raises:
+        UserError: the file cannot be written, or its logits differ by more than 1e-4.
     """
     path = Path(output)
     writers = {".onnx": _write_onnx, ".pt2": _write_pt2}
     if path.suffix not in writers or path.is_dir():
         raise UserError(f"output={output}: must be a file that ends with {' or '.join(writers)}")
+    if not isinstance(overwrite, bool):
+        raise UserError(f"overwrite={overwrite}: must be true or false")
+    if path.exists() and not overwrite:
+        raise UserError(f"output={output}: there is one already; overwrite=true replaces it")
     if path.suffix == ".onnx":
         _check_installed("onnx", "onnxruntime", "onnxscript")
-    saved = open_run(run)
-    model = saved.model()
-    size = saved.config.data.image_size
+    opened = RunFolder.open(run)
+    trained = load_trained(opened)
+    examples = [_image(trained, batch) for batch in (1, 3)]
+    with torch.no_grad():
+        expected = [logits_of(trained.model, image, trained.task) for image in examples]
     # In the usual layout: whoever reads the file has a layout of their own.
-    plain = collapse(model).to(memory_format=torch.contiguous_format)
-    with atomic_path(path) as temporary:
+    plain = ordinary(trained.model).to(memory_format=torch.contiguous_format)
+    # A batch of 1 would be taken to be always 1.
+    example = {"args": (_image(trained, 2),), "dynamic_shapes": ({0: Dim("batch")},)}
+    with writing(output), atomic_path(path) as temporary:
         with _quiet():
-            exported = writers[path.suffix](plain, size, temporary, describe(saved))
-        difference = _difference(model, exported, size)
+            network = writers[path.suffix](plain, example, temporary, describe(opened, trained))
+        difference = max(
+            float((logits - network(image)).abs().max())
+            for image, logits in zip(examples, expected, strict=True)
+        )
         if not difference <= TOLERANCE:  # in this form it catches nan too
             raise UserError(
                 f"output={output}: not written, as its logits differ from the network's by "
@@ -67,34 +85,58 @@ def export(run: str, output: str) -> float:
     return difference
 
 
-def describe(saved: SavedRun) -> dict[str, str]:
+def describe(run: RunFolder, trained: Trained) -> dict[str, str]:
     """What a user of the file has to know, as the file's metadata."""
-    data = saved.config.data
-    with saved.checkpoint.open("rb") as file:
+    with run.best.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
-        "run": "/".join(saved.folder.resolve().parts[-2:]),
+        "run": "/".join(run.path.resolve().parts[-2:]),
         "checkpoint_sha256": digest,
-        "model": saved.choices["model"],
-        "trained_on": saved.choices["data"],
-        "image_size": str(data.image_size),
-        "channels": "RGB",
+        "model": run.choices["model"],
+        "trained_on": run.choices["data"],
+        "image_size": str(trained.image_size),
+        "channels": "RGB" if trained.channels == 3 else "grey",
         "value_range": "0 to 1 (8-bit values / 255), not normalised any further",
-        "resize": data.resize,
-        "resize_rule": f"{RESIZES[data.resize]}; bilinear, antialiased when shrinking",
-        "output": "logits; the probability of polyp is their sigmoid",
-        "threshold": "0.5",  # of the probability: logit > 0
-        "classes": json.dumps(["background", "polyp"]),
+        "resize": trained.resize,
+        "resize_rule": f"{RESIZES[trained.resize]}; bilinear, antialiased when shrinking",
+        "task": run.choices.get("task", "binary"),
+        "classes": json.dumps(trained.task.names),
+        **_output(trained.task),
     }
+
+
+def _output(task: Task) -> dict[str, str]:
+    """What the file's logits mean."""
+    if isinstance(task, Binary):
+        return {
+            "output": f"logits; the probability of {task.foreground[0]} is their sigmoid",
+            "threshold": "0.5",  # of the probability: logit > 0
+        }
+    if isinstance(task, Multiclass):
+        meaning = "a logit per class; the probabilities are their softmax over the channels"
+        return {"output": f"{meaning}, the class is that of the largest"}
+    return {"output": f"logits of the task {type(task).__name__}"}
+
+
+def _image(trained: Trained, batch: int) -> Tensor:
+    """Random images with detail at all scales."""
+    generator, size = torch.Generator().manual_seed(batch), trained.image_size
+    layers = [
+        functional.interpolate(
+            torch.rand(batch, trained.channels, n, n, generator=generator), (size, size)
+        )
+        for n in (2, 8, size)
+    ]
+    return torch.stack(layers).mean(dim=0)
 
 
 Network = Callable[[Tensor], Tensor]
 
 
-def _write_onnx(model: nn.Module, size: int, path: Path, metadata: dict[str, str]) -> Network:
+def _write_onnx(model: nn.Module, example: dict, path: Path, metadata: dict[str, str]) -> Network:
     program = torch.onnx.export(
         model,
-        **_example(size),
+        **example,
         input_names=["image"],
         output_names=["logits"],
         dynamo=True,
@@ -109,34 +151,13 @@ def _write_onnx(model: nn.Module, size: int, path: Path, metadata: dict[str, str
     return lambda image: torch.from_numpy(session.run(["logits"], {"image": image.numpy()})[0])
 
 
-def _write_pt2(model: nn.Module, size: int, path: Path, metadata: dict[str, str]) -> Network:
-    program = torch.export.export(model, **_example(size))
+def _write_pt2(model: nn.Module, example: dict, path: Path, metadata: dict[str, str]) -> Network:
+    program = torch.export.export(model, **example)
     # Not to the file at once: of a full disk, torch's writer says only that it has failed.
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={"metadata.json": json.dumps(metadata)})
     path.write_bytes(content.getbuffer())
     return torch.export.load(path).module()
-
-
-def _example(size: int) -> dict[str, tuple]:
-    """An input to trace the network with, and what of its shape may differ: the batch."""
-    # A batch of 1 would be taken to be always 1.
-    return {"args": (torch.rand(2, 3, size, size),), "dynamic_shapes": ({0: Dim("batch")},)}
-
-
-@torch.no_grad()
-def _difference(model: nn.Module, exported: Network, size: int) -> float:
-    """The largest difference of their logits, on random images with detail at all scales."""
-    generator = torch.Generator().manual_seed(0)
-    differences = []
-    for batch in (1, 3):
-        layers = [
-            functional.interpolate(torch.rand(batch, 3, n, n, generator=generator), (size, size))
-            for n in (2, 8, size)
-        ]
-        image = torch.stack(layers).mean(dim=0)
-        differences.append((model(image) - exported(image)).abs().max())
-    return float(torch.stack(differences).max())
 
 
 def _check_installed(*packages: str) -> None:

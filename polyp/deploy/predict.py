@@ -1,207 +1,224 @@
-"""Finding polyps in images from anywhere, with a trained network."""
+"""Finding polyps, or what else a network was trained on, in images from anywhere."""
 
 import csv
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import math
+from pathlib import Path, PurePosixPath
+from typing import TextIO
 
 import numpy as np
 import torch
-from matplotlib.colors import to_rgb
 from omegaconf import DictConfig
 from PIL import Image
 from scipy.ndimage import binary_dilation
-from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from polyp.data import read_image
-from polyp.data.reading import SUFFIXES
+from polyp.deploy.images import Found, Search, read_on_black
+from polyp.deploy.network import load_trained
+from polyp.deploy.output import writing
+from polyp.deploy.predictor import Measures, Prediction, Predictor
 from polyp.errors import UserError
-from polyp.evaluation import check_angles, dice
+from polyp.evaluation import check_angles
+from polyp.evaluation.figures import class_colours
 from polyp.files import atomic_path
-from polyp.geometry import disc, from_square, rotate_image, rotate_mask, to_square
-from polyp.models import collapse
-from polyp.runs.saved import open_run
+from polyp.runs.folder import RunFolder
+from polyp.runs.loading import choose_device
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("image", "polyp_area", "confidence", "agreement")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-OUTLINE = "#56B4E9"  # sky blue: nothing in a colon has this colour, and colour-blind people see it
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a network finds in one image.
-
-    Attributes:
-        probability: of polyp, float32 [H, W], at the image's own size.
-        mask: bool [H, W], probability > ½.
-        agreement: the mean over the angles of Dice(R f(x), f(R x)), in [0, 1]: how far the mask
-            turns with the image. None without angles. As in the rotation sweep of the evaluation,
-            it is taken at the network's image size, inside the inscribed disc, without padding.
-    """
-
-    probability: np.ndarray
-    mask: np.ndarray
-    agreement: float | None
-
-    @property
-    def polyp_area(self) -> float:
-        """The part of the image that is polyp, in [0, 1]."""
-        return float(self.mask.mean())
-
-    @property
-    def confidence(self) -> float | None:
-        """The mean probability of the polyp's pixels, in (½, 1]; None if there is no polyp."""
-        return float(self.probability[self.mask].mean()) if self.mask.any() else None
-
-
-class Predictor:
-    """A trained network for images of any size.
-
-    Args:
-        model: maps images [B, 3, S, S] to logits [B, 1, S, S].
-        image_size, resize: as in the data that it was trained on; see `to_square`.
-        angles: of the agreement, in degrees.
-        device: where it runs.
-        precision: of the network. bfloat16 is faster where the processor has it, and may decide
-            otherwise on pixels at the edge of a mask.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        image_size: int,
-        resize: str,
-        angles: Sequence[float],
-        device: torch.device,
-        precision: torch.dtype = torch.float32,
-    ):
-        self.model, self.precision = collapse(model).to(device, precision), precision
-        self.image_size, self.resize = image_size, resize
-        self.angles, self.device = list(angles), device
-
-    @torch.inference_mode()
-    def __call__(self, pixels: np.ndarray) -> Prediction:
-        """What is found in an image uint8 [H, W, 3], RGB."""
-        height, width, _ = pixels.shape
-        no_mask = np.zeros((height, width), bool)
-        square, _, (top, bottom, left, right) = to_square(
-            pixels, no_mask, self.image_size, self.resize
-        )
-        image = torch.tensor(square, device=self.device).permute(2, 0, 1).float().div_(255)[None]
-        valid = torch.zeros_like(image[:, :1], dtype=torch.bool)
-        valid[..., top:bottom, left:right] = True
-
-        turned = [rotate_image(image, angle) for angle in self.angles]
-        batch = torch.cat([image, *turned])  # one an image, of all its turns
-        logits = self.model(batch.to(self.precision)).float()
-        probability = from_square(logits[0, 0].sigmoid().cpu().numpy(), height, width, self.resize)
-        masks = logits > 0
-        agreements = [
-            dice(
-                rotate_mask(masks[:1], angle),
-                found[None],
-                disc(self.image_size, self.device) & rotate_mask(valid, angle),
-            ).item()
-            for angle, found in zip(self.angles, masks[1:], strict=True)
-        ]
-        agreement = float(np.mean(agreements)) if agreements else None
-        return Prediction(probability, probability > 0.5, agreement)
+FOLDERS = ("masks", "overlays", "probabilities")
+BITS = {False: None, True: np.uint8, 8: np.uint8, 16: np.uint16}  # of probabilities=
 
 
 def predict_files(config: DictConfig) -> None:
-    """Writes masks, overlays and predictions.csv of a file or a folder; configs/predict.yaml.
+    """Writes masks, overlays and predictions.csv of images; configs/predict.yaml says how.
 
     One image is in memory at a time. A file that cannot be read is reported and skipped.
 
     Raises:
         UserError: at the end, if a file could not be read; at once, if nothing can be done.
     """
-    saved = open_run(str(config.run))
-    files, output = _files(Path(str(config.input))), Path(str(config.output))
-    table = output / "predictions.csv"
-    if table.exists() or output.is_file():
-        raise UserError(f"output={output}: already holds predictions or is a file; name a folder")
-    try:
-        angles = check_angles(config.angles) if config.angles else []
-    except (TypeError, ValueError) as error:
-        raise UserError(f"angles={config.angles}: {error}") from error
-    if config.precision not in PRECISIONS:
+    run = RunFolder.open(str(config.run))
+    output = _free_output(config.output)
+    angles, threshold, depth = _angles(config), _threshold(config), _depth(config)
+    if str(config.precision) not in PRECISIONS:
         raise UserError(f"precision={config.precision}: must be {' or '.join(PRECISIONS)}")
-    data = saved.config.data
+    if not isinstance(config.recursive, bool):
+        raise UserError(f"recursive={config.recursive}: must be true or false")
+    search = Search(config.recursive, without=output)
+    images = search(config.input)
+    search.tell()
+    trained = load_trained(run)
     predictor = Predictor(
-        saved.model(),
-        data.image_size,
-        data.resize,
+        trained,
         angles,
-        saved.device(config.device),
+        choose_device(run, config.device),
         PRECISIONS[config.precision],
+        threshold,
     )
-
-    faults = 0
+    writer = Writer(output, trained.task.foreground, depth)
     with (
         logging_redirect_tqdm(),
-        atomic_path(table) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as rows,
+        writing(str(output)),
+        atomic_path(output / "predictions.csv") as temporary,
+        # Names of files may hold bytes that are no text.
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as table,
     ):
-        writer = csv.writer(rows, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        previous = None
-        for path in tqdm(files, desc="Predicting", unit="image", disable=None):
-            try:
-                if previous is not None and previous.stem == path.stem:
-                    raise UserError(f"{path}: would get the same mask file as {previous}")
-                pixels = read_image(path)
-            except UserError as fault:
-                if len(files) == 1:
-                    raise
-                log.error("skipped: %s", fault)
-                faults += 1
-                continue
-            found, previous = predictor(pixels), path
-            _save(found.mask.astype(np.uint8) * 255, output / "masks" / f"{path.stem}.png")
-            _save(outlined(pixels, found.mask), output / "overlays" / f"{path.stem}.jpg")
-            # None becomes an empty cell.
-            writer.writerow((path.name, found.polyp_area, found.confidence, found.agreement))
-        if faults == len(files):
+        faults = _predict(predictor, images, writer, table)
+        if faults == len(images):
             raise UserError(f"input={config.input}: none of {faults} files can be used, see above")
-    log.info("%d predictions written to %s", len(files) - faults, output)
+    log.info("%d predictions written to %s", len(images) - faults, output)
     if faults:
-        raise UserError(f"skipped {faults} of {len(files)} files, listed above")
+        raise UserError(f"skipped {faults} of {len(images)} files, listed above")
 
 
-def outlined(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """An image uint8 [H, W, 3] with a line around its mask, bool [H, W]."""
-    width = max(2, round(max(mask.shape) / 250))  # to be seen at any size
-    line = binary_dilation(mask, iterations=width) & ~mask  # outside, so as to hide no polyp
-    picture = pixels.copy()
-    picture[line] = np.round(255 * np.array(to_rgb(OUTLINE)))
+def _predict(predictor: Predictor, images: list[Found], writer: "Writer", table: TextIO) -> int:
+    """Predicts and writes all images; returns how many could not be used."""
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(writer.columns())
+    faults = 0
+    for image in tqdm(images, desc="Predicting", unit="image", disable=None):
+        try:
+            pixels = read_on_black(image.path)
+            writer.claim(image)
+        except UserError as fault:
+            if len(images) == 1:
+                raise
+            log.error("skipped: %s", fault)
+            faults += 1
+            continue
+        found = predictor(pixels)
+        writer.write(image, pixels, found)
+        rows.writerow(writer.row(image, found))
+    return faults
+
+
+class Writer:
+    """Writes what is found in images below a folder, each under the image's own name.
+
+    Args:
+        folder: where to.
+        names: of the foreground classes.
+        depth: the pixel type of maps of probabilities; None: without them.
+    """
+
+    def __init__(self, folder: Path, names: list[str], depth: type | None):
+        self.folder, self.names, self.depth = folder, names, depth
+        self.owners: dict[str, Path] = {}  # of names of masks
+
+    def claim(self, image: Found) -> None:
+        """Raises UserError if another image has an equal name but for its ending."""
+        owner = self.owners.setdefault(_renamed(image, ""), image.path)
+        if owner is not image.path:
+            raise UserError(f"{image.path}: would get the same mask file as {owner}")
+
+    def columns(self) -> list[str]:
+        """Of predictions.csv; those of single classes only where there are several."""
+        several = self.names if len(self.names) > 1 else []
+        by_class = [f"{field}.{name}" for name in several for field in Measures._fields]
+        return ["image", "polyp_area", "confidence", "agreement", *by_class]
+
+    def row(self, image: Found, found: Prediction) -> list:
+        """None becomes an empty cell."""
+        several = found.by_class() if len(self.names) > 1 else []
+        return [image.name, *found.overall(), *(value for each in several for value in each)]
+
+    def write(self, image: Found, pixels: np.ndarray, found: Prediction) -> None:
+        """Writes the mask, the overlay on pixels uint8 [H, W, 3], and maps if they are wanted."""
+        _save(as_picture(found), self.folder / "masks" / _renamed(image, ".png"))
+        overlay = Image.fromarray(outlined(pixels, found.masks))
+        _save(overlay, self.folder / "overlays" / _renamed(image, ".jpg"))
+        if self.depth is None:
+            return
+        for name, probability in zip(self.names, found.probabilities, strict=True):
+            # A folder per class, for each to be a folder of maps for `polyp evaluate maps=`.
+            folder = self.folder / "probabilities"
+            if len(self.names) > 1:
+                folder /= name.replace("/", "_")
+            _save(as_map(probability, self.depth), folder / _renamed(image, ".png"))
+
+
+def as_picture(found: Prediction) -> Image.Image:
+    """Polyp white on black; of several classes their indices, shown in colours by a palette."""
+    if len(found.probabilities) == 1:
+        return Image.fromarray(found.labels * np.uint8(255))
+    picture = Image.fromarray(found.labels)
+    colours = [(0.0, 0.0, 0.0), *class_colours(len(found.probabilities))]
+    picture.putpalette(_bytes(colours).tobytes())
     return picture
 
 
-def _files(place: Path) -> list[Path]:
-    """The image files at a place, by name. Other files of a folder are left alone."""
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
-        raise UserError(f"input={place}: no such file or folder")
-    files = sorted(
-        (
-            path
-            for path in place.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        ),
-        key=lambda path: (path.stem, path.suffix),
-    )
-    if not files:
-        raise UserError(f"input={place}: no images in it (looked for {' '.join(sorted(SUFFIXES))})")
-    return files
+def as_map(probability: np.ndarray, depth: type) -> Image.Image:
+    """Probabilities [H, W] as grey, 1 as white. One half is rounded down: not above the half."""
+    white = np.iinfo(depth).max
+    return Image.fromarray(np.ceil(probability.astype(np.float64) * white - 0.5).astype(depth))
 
 
-def _save(pixels: np.ndarray, path: Path) -> None:
+def outlined(pixels: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """An image uint8 [H, W, 3] with a line around each of its masks, bool [K, H, W]."""
+    width = max(2, round(max(pixels.shape) / 250))  # to be seen at any size
+    picture = pixels.copy()
+    for mask, colour in zip(masks, _bytes(class_colours(len(masks))), strict=True):
+        line = binary_dilation(mask, iterations=width) & ~mask  # outside, so as to hide no polyp
+        picture[line] = colour
+    return picture
+
+
+def _bytes(colours: list[tuple[float, float, float]]) -> np.ndarray:
+    return np.round(255 * np.array(colours)).astype(np.uint8)
+
+
+def _renamed(image: Found, suffix: str) -> str:
+    return str(PurePosixPath(image.name).with_suffix(suffix))
+
+
+def _save(picture: Image.Image, path: Path) -> None:
     with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, quality=90)  # of JPEG; PNG has none
+        picture.save(temporary, quality=90)  # of JPEG; PNG has none
+
+
+# --- options
+
+
+def _free_output(output: object) -> Path:
+    if not isinstance(output, str | int | float) or output == "":
+        raise UserError(f"output={output}: must be a folder")
+    folder = Path(str(output))
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"output={output}: is a file; name a folder")
+    if (folder / "predictions.csv").exists():
+        raise UserError(f"output={output}: already holds predictions; name another folder")
+    for name in FOLDERS:
+        # Such as the true masks of a dataset.
+        if (folder / name).exists():
+            raise UserError(f"output={output}: already holds {name}; name another folder")
+    return folder
+
+
+def _angles(config: DictConfig) -> list[float]:
+    if config.angles is None or config.angles == []:
+        return []
+    try:
+        angles = check_angles(config.angles)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"angles={config.angles}: {error}") from error
+    if not all(math.isfinite(angle) for angle in angles):
+        raise UserError(f"angles={config.angles}: must be finite numbers of degrees")
+    return angles
+
+
+def _threshold(config: DictConfig) -> float | None:
+    value = config.threshold
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise UserError(f"threshold={value}: must be above 0 and below 1")
+    return value
+
+
+def _depth(config: DictConfig) -> type | None:
+    if not isinstance(config.probabilities, int) or config.probabilities not in BITS:
+        raise UserError(f"probabilities={config.probabilities}: must be true, false, 8 or 16")
+    return BITS[config.probabilities]

@@ -6,6 +6,7 @@ from polyp.layers.group_conv import operator_entries
 from polyp.layers.p4 import P4Layers
 from polyp.layers.plain import PlainLayers
 from polyp.layers.se2 import SE2Layers
+from polyp.layers.separable import SeparableSE2Layers
 from polyp.layers.steerable import SteerableLayers
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "P4Layers",
     "PlainLayers",
     "SE2Layers",
+    "SeparableSE2Layers",
     "SteerableLayers",
     "operator_entries",
 ]

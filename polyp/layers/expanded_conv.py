@@ -8,41 +8,52 @@ from torch.nn import functional
 
 
 class ExpandedConv(nn.Module, ABC):
-    """A convolution without bias, zero outside the image, whose kernel follows from its `weight`.
+    """A convolution without bias, zero outside the image, whose kernel follows from its parameters.
 
     In training the kernel is made anew in each step. In evaluation without gradients it is kept,
-    together with the weight that it was made from, and used for as long as the weight has the
-    same values, type and device. (The values themselves are compared: they can change without a
-    trace in version counters or identities, by `weight.data` for instance.)
+    together with the parameters and buffers that it was made from, and used for as long as all of
+    them have the same values, types and devices. (The values themselves are compared: they can
+    change without a trace in version counters or identities, by `weight.data` for instance.)
+
+    Args:
+        stride: pixels from one output to the next.
+        groups: as in `nn.Conv2d`.
     """
 
-    weight: nn.Parameter
-
-    def __init__(self):
+    def __init__(self, stride: int = 1, groups: int = 1):
         super().__init__()
-        self._kept: tuple[Tensor, Tensor] | None = None  # weight and kernel
+        self.stride, self.groups = stride, groups
+        self._kept: tuple[list[Tensor], Tensor] | None = None  # what it was made from, and kernel
 
     @abstractmethod
     def expand(self) -> Tensor:
-        """The kernel, for an ordinary convolution: [out_channels, in_channels, k, k]."""
+        """The kernel, for an ordinary convolution: [out_channels, in_channels / groups, k, k]."""
 
     def kernel(self) -> Tensor:
-        """The kernel, [out_channels, in_channels, k, k]: kept if possible, or else expanded."""
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        """The kernel, as `expand` makes it: kept if possible, or else expanded."""
+        if torch.compiler.is_compiling():
+            return self._expand()
+        if self.training or torch.is_grad_enabled():
             self._kept = None  # frees its memory
             return self._expand()
-        if self._kept is None or not _identical(self._kept[0], self.weight):
-            self._kept = self.weight.clone(), self._expand()
+        sources = [*self.parameters(), *self.buffers()]
+        if self._kept is None or not _identical(self._kept[0], sources):
+            self._kept = [source.clone() for source in sources], self._expand()
         return self._kept[1]
 
     def _expand(self) -> Tensor:
         # In full precision under autocast too: the work is small, and the kernel may be kept.
-        with torch.autocast(self.weight.device.type, enabled=False):
+        with torch.autocast(next(self.parameters()).device.type, enabled=False):
             return self.expand()
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.conv2d(x, self.kernel(), padding="same")
+        kernel = self.kernel()
+        padding = kernel.shape[-1] // 2
+        return functional.conv2d(x, kernel, stride=self.stride, padding=padding, groups=self.groups)
 
 
-def _identical(a: Tensor, b: Tensor) -> bool:
-    return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
+def _identical(a: list[Tensor], b: list[Tensor]) -> bool:
+    return len(a) == len(b) and all(
+        x.dtype == y.dtype and x.device == y.device and torch.equal(x, y)
+        for x, y in zip(a, b, strict=True)
+    )

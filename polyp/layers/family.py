@@ -25,20 +25,49 @@ class LayerFamily(ABC):
     order: int  # |G|: the channels of one feature field
 
     def __init__(self, kernel_size: int = 3):
-        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
-            raise UserError(
-                f"model.layers.kernel_size={kernel_size}: must be a positive odd number, as the "
-                "kernel turns about its middle pixel"
-            )
-        self.kernel_size = kernel_size
+        self.kernel_size = _checked_size(kernel_size)
 
     @abstractmethod
     def lift(self, in_channels: int, fields: int) -> nn.Module:
         """Lifting convolution: image [B, in_channels, H, W] → fields [B, fields·|G|, H, W]."""
 
     @abstractmethod
-    def conv(self, in_fields: int, fields: int) -> nn.Module:
-        """Group convolution: [B, in_fields·|G|, H, W] → [B, fields·|G|, H, W]."""
+    def conv(
+        self,
+        in_fields: int,
+        fields: int,
+        kernel_size: int | None = None,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> nn.Module:
+        """Group convolution: [B, in_fields·|G|, H, W] → [B, fields·|G|, H, W].
+
+        Args:
+            in_fields: feature fields of the input.
+            fields: feature fields of the output.
+            kernel_size: side of the kernels, in pixels; odd. None is the family's own.
+            stride: pixels from one output to the next. A stride s above 1 is exactly equivariant
+                under rotations by 90° where H and W are multiples of s, plus 1: the outputs then
+                lie symmetrically about the middle of the image.
+            groups: into how many parts the fields are divided, each convolved by itself.
+
+        Raises:
+            UserError: (a ValueError) an impossible argument.
+        """
+
+    def checked(
+        self, in_fields: int, fields: int, kernel_size: int | None, stride: int, groups: int
+    ) -> int:
+        """The side of the kernels of `conv`; UserError if its arguments are impossible."""
+        for name, value in (("stride", stride), ("groups", groups)):
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"{name}={value}: must be a positive whole number")
+        if in_fields % groups or fields % groups:
+            raise UserError(
+                f"groups={groups}: must divide the {in_fields} fields of the input and the "
+                f"{fields} of the output"
+            )
+        return self.kernel_size if kernel_size is None else _checked_size(kernel_size)
 
     def norm(self, fields: int) -> nn.Module:
         """Normalisation of feature fields."""
@@ -69,6 +98,15 @@ class LayerFamily(ABC):
         return 2**depth
 
 
+def _checked_size(kernel_size: int) -> int:
+    if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+        raise UserError(
+            f"kernel_size={kernel_size}: must be a positive odd number, as the kernel turns about "
+            "its middle pixel"
+        )
+    return kernel_size
+
+
 class Norm(nn.Module, ABC):
     """Normalisation of feature fields, as `polyp.models.collapse` needs it."""
 
@@ -91,8 +129,8 @@ class FieldBatchNorm(Norm):
         self.batch_norm = nn.BatchNorm2d(fields)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, _, _, width = x.shape
-        by_field = x.reshape(batch, self.batch_norm.num_features, -1, width)
+        batch, _, height, width = x.shape
+        by_field = x.reshape(batch, self.batch_norm.num_features, self.order * height, width)
         return self.batch_norm(by_field).view(x.shape)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
@@ -110,7 +148,7 @@ class RotationMaxPool(nn.Module):
         self.order = order
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.amax(x.unflatten(1, (-1, self.order)), dim=2)
+        return torch.amax(x.unflatten(1, (x.shape[1] // self.order, self.order)), dim=2)
 
     def extra_repr(self) -> str:
         return f"order={self.order}"

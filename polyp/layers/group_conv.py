@@ -10,6 +10,7 @@ E. J. Bekkers et al., Roto-Translation Covariant Convolutional Networks for Medi
 Analysis, MICCAI 2018.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -31,6 +32,12 @@ def rotation_matrices(count: int) -> Tensor:
     # Rounded, or the cosine of 90° is 6e-17, and turning by 90° no longer exact to the last bit.
     cos, sin = angles.cos().round(decimals=12), angles.sin().round(decimals=12)
     return torch.stack([cos, -sin, sin, cos], dim=1).view(count, 2, 2)
+
+
+def with_reflections(group: Tensor) -> Tensor:
+    """Rotations, and after them each of them on a plane mirrored left to right: [2·count, 2, 2]."""
+    mirror = torch.tensor([[1.0, 0.0], [0.0, -1.0]], dtype=group.dtype)
+    return torch.cat([group, group @ mirror])
 
 
 def bilinear(offsets: Tensor) -> Tensor:
@@ -65,6 +72,14 @@ def product_table(group: Tensor) -> Tensor:
     return torch.einsum("gba,hbc,fac->ghf", group, group, group).argmax(dim=2)
 
 
+def lifting_table(order: int) -> Tensor:
+    """The product table of the lifting convolution, [|G|, 1].
+
+    Its input has one orientation, so each g meets the only one there is.
+    """
+    return torch.zeros(order, 1, dtype=torch.int64)
+
+
 class GroupLayers(LayerFamily):
     """The layers of a finite group of rotations and reflections.
 
@@ -87,15 +102,26 @@ class GroupLayers(LayerFamily):
     ):
         super().__init__(kernel_size)
         self.order = len(group)
-        self.operator = kernel_operator(group, kernel_size, basis, window)
         self.table = product_table(group)
+        self._operator = functools.cache(
+            functools.partial(kernel_operator, group, basis=basis, window=window)
+        )
 
     def lift(self, in_channels: int, fields: int) -> nn.Module:
-        # The input has one orientation, so each g meets the only one there is.
-        return GroupConv(in_channels, fields, self.operator, torch.zeros(self.order, 1).long())
+        return GroupConv(
+            in_channels, fields, self._operator(self.kernel_size), lifting_table(self.order)
+        )
 
-    def conv(self, in_fields: int, fields: int) -> nn.Module:
-        return GroupConv(in_fields, fields, self.operator, self.table)
+    def conv(
+        self,
+        in_fields: int,
+        fields: int,
+        kernel_size: int | None = None,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> nn.Module:
+        operator = self._operator(self.checked(in_fields, fields, kernel_size, stride, groups))
+        return GroupConv(in_fields, fields, operator, self.table, stride, groups)
 
 
 class GroupConv(ExpandedConv):
@@ -113,40 +139,57 @@ class GroupConv(ExpandedConv):
         fields: C'.
         operator: turns kernels, [|G|, k², k²].
         table: the place of g⁻¹h among the input's orientations, [|G|, in_order].
+        stride: pixels from one output to the next.
+        groups: of fields; with more than one, C in the weight's shape is that of each of them.
+        nonlinearity: what follows, for He initialisation: "relu" or "linear".
     """
 
     operator: Tensor
     rows: Tensor
 
-    def __init__(self, in_fields: int, fields: int, operator: Tensor, table: Tensor):
-        super().__init__()
+    def __init__(
+        self,
+        in_fields: int,
+        fields: int,
+        operator: Tensor,
+        table: Tensor,
+        stride: int = 1,
+        groups: int = 1,
+        nonlinearity: str = "relu",
+    ):
+        super().__init__(stride, groups)
         order, in_order = table.shape
+        self.order = order
         kernel_size = math.isqrt(operator.shape[1])
         self.weight = nn.Parameter(
-            torch.empty(fields, in_fields, in_order, kernel_size, kernel_size)
+            torch.empty(fields, in_fields // groups, in_order, kernel_size, kernel_size)
         )
-        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        nn.init.kaiming_normal_(self.weight, nonlinearity=nonlinearity)
         # Row (g, c, h) of a kernel is plane s = g⁻¹h of input field c, turned by g: row (c, s, g)
         # of the product of weight and operator.
         g = torch.arange(order)[:, None, None]
-        c = torch.arange(in_fields)[:, None]
+        c = torch.arange(in_fields // groups)[:, None]
         rows = ((c * in_order + table[:, None]) * order + g).flatten()
         # Not in checkpoints: both follow from the config.
         self.register_buffer("operator", operator.to(self.weight.dtype), persistent=False)
         self.register_buffer("rows", rows, persistent=False)
 
     def expand(self) -> Tensor:
-        _, in_fields, in_order, *size = self.weight.shape
+        fields, in_fields, in_order, size, _ = self.weight.shape
+        # For torch.compile, which else takes shapes of buffers for variable, and hangs.
+        assert self.operator.shape == (self.order, size**2, size**2)
+        assert self.rows.shape == (in_fields * in_order * self.order,)
         # Two passes over the kernel: one product and one copy.
         turned = self.weight.flatten(3) @ self.operator.flatten(0, 1).T
-        turned = turned.view(len(self.weight), len(self.rows), -1)
-        return _PermuteRows.apply(turned, self.rows).view(-1, in_fields * in_order, *size)
+        turned = turned.view(fields, in_fields * in_order * self.order, size**2)
+        kernel = _PermuteRows.apply(turned, self.rows)
+        return kernel.view(fields * self.order, in_fields * in_order, size, size)
 
     def extra_repr(self) -> str:
         fields, in_fields, in_order, kernel_size, _ = self.weight.shape
         return (
             f"{in_fields}, {fields}, kernel_size={kernel_size}, in_order={in_order}, "
-            f"order={len(self.operator)}"
+            f"order={self.order}"
         )
 
 

@@ -3,9 +3,7 @@
 T. S. Cohen and M. Welling, Group Equivariant Convolutional Networks, ICML 2016.
 """
 
-import torch
-
-from polyp.layers.group_conv import GroupLayers, rotation_matrices
+from polyp.layers.group_conv import GroupLayers, rotation_matrices, with_reflections
 
 
 class P4Layers(GroupLayers):
@@ -24,7 +22,4 @@ class P4Layers(GroupLayers):
 
     def __init__(self, kernel_size: int = 3, reflections: bool = False):
         group = rotation_matrices(4)
-        if reflections:
-            mirror = torch.tensor([[1.0, 0.0], [0.0, -1.0]], dtype=group.dtype)
-            group = torch.cat([group, group @ mirror])
-        super().__init__(kernel_size, group)
+        super().__init__(kernel_size, with_reflections(group) if reflections else group)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from polyp.errors import UserError
-from polyp.layers.group_conv import GroupLayers, bilinear, rotation_matrices
+from polyp.layers.group_conv import GroupLayers, bilinear, rotation_matrices, with_reflections
 
 
 class SE2Layers(GroupLayers):
@@ -27,10 +27,11 @@ class SE2Layers(GroupLayers):
 
     Args:
         kernel_size: side of the square kernels, in pixels; odd.
-        rotations: N = |G|, at least 1. Multiples of 4 make rotations by 90° exact.
+        rotations: N, at least 1; |G| = N. Multiples of 4 make rotations by 90° exact.
         interpolation: `bilinear`, `bspline` (cubic) or `gaussian`.
         sigma: standard deviation of the Gaussian, in pixels; the other bases ignore it. Wider is
             more equivariant and less detailed.
+        reflections: with each rotation also the one of the mirrored kernel: |G| = 2N.
 
     Raises:
         UserError: an argument is none of these.
@@ -45,27 +46,28 @@ class SE2Layers(GroupLayers):
         rotations: int = 12,
         interpolation: str = "gaussian",
         sigma: float = 0.7,
+        reflections: bool = False,
     ):
         if not isinstance(rotations, int) or rotations < 1:
-            raise UserError(f"model.layers.rotations={rotations}: must be a positive whole number")
+            raise UserError(f"rotations={rotations}: must be a positive whole number")
         if not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
-            raise UserError(f"model.layers.sigma={sigma}: must be a positive number of pixels")
+            raise UserError(f"sigma={sigma}: must be a positive number of pixels")
         choices = {
             "bilinear": (bilinear, hard_disc),
             "bspline": (cubic_bspline, soft_disc),
             "gaussian": (partial(gaussian, sigma=sigma), soft_disc),
         }
         if interpolation not in choices:
-            raise UserError(
-                f"model.layers.interpolation={interpolation}: must be one of {', '.join(choices)}"
-            )
+            raise UserError(f"interpolation={interpolation}: must be one of {', '.join(choices)}")
         if rotations % 4:
             warnings.warn(
-                f"model.layers.rotations={rotations} is not a multiple of 4: rotations by 90° are "
+                f"rotations={rotations} is not a multiple of 4: rotations by 90° are "
                 "not in the group, so they are no longer exact",
                 stacklevel=2,
             )
-        super().__init__(kernel_size, rotation_matrices(rotations), *choices[interpolation])
+        group = rotation_matrices(rotations)
+        group = with_reflections(group) if reflections else group
+        super().__init__(kernel_size, group, *choices[interpolation])
 
 
 def cubic_bspline(offsets: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ e2cnn finds a basis of that space, once a family; nothing else of it is used. A 
 sum of the basis filters, and all the rest is ordinary PyTorch on plain tensors.
 """
 
+import functools
 import math
 import warnings
 from collections import Counter
@@ -66,40 +67,53 @@ class SteerableLayers(LayerFamily):
         self.continuous = rotations == "continuous"
         if not self.continuous and (not isinstance(rotations, int) or rotations < 1):
             raise UserError(
-                f"model.layers.rotations={rotations}: must be a positive whole number or "
-                '"continuous"'
+                f'rotations={rotations}: must be a positive whole number or "continuous"'
             )
         if not isinstance(max_frequency, int) or max_frequency < 1:
-            raise UserError(
-                f"model.layers.max_frequency={max_frequency}: must be a positive whole number"
-            )
+            raise UserError(f"max_frequency={max_frequency}: must be a positive whole number")
         if rings is not None:
             _check_rings(rings, kernel_size)
+        self.rings = rings
         if frequencies_cutoff is not None and not _is_non_negative(frequencies_cutoff):
-            raise UserError(
-                f"model.layers.frequencies_cutoff={frequencies_cutoff}: must be a number from 0 up"
-            )
+            raise UserError(f"frequencies_cutoff={frequencies_cutoff}: must be a number from 0 up")
         if not self.continuous and rotations % 4:
             warnings.warn(
-                f"model.layers.rotations={rotations}: rotations by 90° are not exact, as this is "
+                f"rotations={rotations}: rotations by 90° are not exact, as this is "
                 "not a multiple of 4",
                 stacklevel=2,
             )
         self.max_frequency = max_frequency
         self.order = 2 * max_frequency + 1 if self.continuous else rotations
-        self.lift_basis, self.conv_basis = _solve(
-            kernel_size,
-            rotations=None if self.continuous else rotations,
-            max_frequency=max_frequency,
-            rings=None if rings is None else [float(r) for r in rings],
-            frequencies_cutoff=None if frequencies_cutoff is None else float(frequencies_cutoff),
+        # The bases for kernels of a size, solved for once.
+        self._solved = functools.cache(
+            functools.partial(
+                _solve,
+                rotations=None if self.continuous else rotations,
+                max_frequency=max_frequency,
+                rings=None if rings is None else [float(r) for r in rings],
+                frequencies_cutoff=(
+                    None if frequencies_cutoff is None else float(frequencies_cutoff)
+                ),
+            )
         )
+        self.lift_basis, self.conv_basis = self._solved(kernel_size)
 
     def lift(self, in_channels: int, fields: int) -> nn.Module:
         return SteerableConv(in_channels, fields, self.lift_basis)
 
-    def conv(self, in_fields: int, fields: int) -> nn.Module:
-        return SteerableConv(in_fields, fields, self.conv_basis)
+    def conv(
+        self,
+        in_fields: int,
+        fields: int,
+        kernel_size: int | None = None,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> nn.Module:
+        size = self.checked(in_fields, fields, kernel_size, stride, groups)
+        if self.rings is not None:
+            _check_rings(self.rings, size)
+        _, basis = self._solved(size)
+        return SteerableConv(in_fields, fields, basis, stride, groups)
 
     def norm(self, fields: int) -> nn.Module:
         if self.continuous:
@@ -138,16 +152,27 @@ class SteerableConv(ExpandedConv):
         in_fields: C.
         fields: C'.
         basis: of the kernels from one field to one field.
+        stride: pixels from one output to the next.
+        groups: of fields; with more than one, C in the weight's shape is that of each of them.
     """
 
     filters: Tensor
 
-    def __init__(self, in_fields: int, fields: int, basis: SteerableBasis):
-        super().__init__()
+    def __init__(
+        self,
+        in_fields: int,
+        fields: int,
+        basis: SteerableBasis,
+        stride: int = 1,
+        groups: int = 1,
+    ):
+        super().__init__(stride, groups)
         # Not in checkpoints: it follows from the config.
         self.register_buffer("filters", basis.filters, persistent=False)
         self.weight = nn.Parameter(
-            torch.randn(fields, in_fields, len(basis.std)) * basis.std / math.sqrt(in_fields)
+            torch.randn(fields, in_fields // groups, len(basis.std))
+            * basis.std
+            / math.sqrt(in_fields // groups)
         )
 
     def expand(self) -> Tensor:
@@ -177,7 +202,7 @@ def _check_rings(rings: Sequence[float], kernel_size: int) -> None:
         or any(r >= following for r, following in pairwise(rings))
     ):
         raise UserError(
-            f"model.layers.rings={rings}: must be a list of increasing radii from 0 to "
+            f"rings={rings}: must be a list of increasing radii from 0 to "
             f"{corner:.2f}, the corner of a kernel of {kernel_size}×{kernel_size} pixels"
         )
 

@@ -2,6 +2,7 @@
 
 from polyp.models.collapse import collapse
 from polyp.models.cost import multiply_adds
+from polyp.models.segmentation_model import SegmentationModel
 from polyp.models.unet import UNet
 
-__all__ = ["UNet", "collapse", "multiply_adds"]
+__all__ = ["SegmentationModel", "UNet", "collapse", "multiply_adds"]

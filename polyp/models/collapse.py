@@ -19,7 +19,7 @@ def collapse(model: nn.Module) -> nn.Module:
             convolution in an `nn.Sequential`, as it does in `UNet`, and kept elsewhere.
     """
     with torch.no_grad():
-        return _collapsed(copy.deepcopy(model)).eval()
+        return _collapsed(copy.deepcopy(model).eval())
 
 
 def _collapsed(module: nn.Module) -> nn.Module:
@@ -30,6 +30,8 @@ def _collapsed(module: nn.Module) -> nn.Module:
         for layer in module:
             if isinstance(layer, Norm) and layers and isinstance(layers[-1], nn.Conv2d):
                 _fold(layers[-1], *layer.scale_and_shift())
+            elif isinstance(layer, nn.Sequential):  # collapsed itself: a chain of layers
+                layers.extend(layer)
             else:
                 layers.append(layer)
         return nn.Sequential(*layers)
@@ -43,9 +45,17 @@ def _collapsed(module: nn.Module) -> nn.Module:
 
 def _ordinary(expanded: ExpandedConv) -> nn.Conv2d:
     kernel = expanded.expand().detach()
-    channels, in_channels, *size = kernel.shape
-    # On the meta device, for no weights to be made that are replaced at once.
-    conv = nn.Conv2d(in_channels, channels, size, padding="same", bias=False, device="meta")
+    channels, in_channels, size, _ = kernel.shape
+    conv = nn.Conv2d(
+        in_channels * expanded.groups,
+        channels,
+        size,
+        expanded.stride,
+        padding=size // 2,
+        groups=expanded.groups,
+        bias=False,
+        device="meta",  # for no weights to be made that are replaced at once
+    )
     conv.weight = nn.Parameter(kernel)
     return conv
 

@@ -9,18 +9,24 @@ from polyp.models.collapse import collapse
 
 
 def multiply_adds(model: nn.Module, size: int) -> int:
-    """Multiply-adds of its convolutions for one image of size×size pixels, in evaluation."""
+    """Multiply-adds of its convolutions for one image of size×size pixels, in evaluation.
+
+    Args:
+        model: any module on images of `model.in_channels` channels; of 3, if it does not say.
+        size: of the image, in pixels.
+    """
     # On the meta device nothing is computed, and no memory taken by the expanded kernels.
     plain = collapse(copy.deepcopy(model).to("meta"))
     total = 0
 
     def count(conv: nn.Conv2d, inputs: tuple, output: torch.Tensor) -> None:
         nonlocal total
-        total += conv.weight.numel() * output[0, 0].numel()
+        # Its weights have a group's share of the input channels; an image may come several times.
+        total += conv.weight.numel() * len(output) * output[0, 0].numel()
 
     for module in plain.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(count)
     with torch.no_grad():
-        plain(torch.empty(1, 3, size, size, device="meta"))
+        plain(torch.empty(1, getattr(model, "in_channels", 3), size, size, device="meta"))
     return total

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from polyp.errors import UserError
 from polyp.layers import LayerFamily
+from polyp.models.segmentation_model import SegmentationModel
 
 
-class UNet(nn.Module):
+class UNet(SegmentationModel):
     """U-Net from image [B, in_channels, H, W] to logits [B, out_channels, H, W].
 
     Args:
@@ -39,14 +40,12 @@ class UNet(nn.Module):
         in_channels: int = 3,
         out_channels: int = 1,
     ):
-        super().__init__()
         widths = list(widths)
         if not widths or any(not isinstance(w, int) or w < 1 for w in widths) or widths[0] % 2:
             raise UserError(
-                f"model.widths={widths}: must be positive whole numbers, the first of them even"
+                f"widths={widths}: must be positive whole numbers, the first of them even"
             )
-        self.in_channels = in_channels
-        self.size_multiple = layers.size_multiple(depth=len(widths) - 1)
+        super().__init__(in_channels, layers.size_multiple(depth=len(widths) - 1))
 
         def block(conv: nn.Module, fields: int) -> list[nn.Module]:
             return [conv, layers.norm(fields), layers.activation(fields)]
@@ -74,27 +73,8 @@ class UNet(nn.Module):
         # After the projection nothing turns any more, so only a pointwise head is equivariant.
         self.head = nn.Conv2d(widths[0], out_channels, kernel_size=1)
 
-    def check_size(self, height: int, width: int) -> None:
-        """Raises UserError, naming the nearest valid sizes, if H×W is not possible."""
-        multiple = self.size_multiple
-        if height > 0 and width > 0 and height % multiple == 0 and width % multiple == 0:
-            return
-        nearest = " and ".join(
-            f"{name} {' or '.join(str(s) for s in _nearest(size, multiple))}"
-            for name, size in (("height", height), ("width", width))
-            if size % multiple or size < 1
-        )
-        raise UserError(
-            f"image size {height}×{width}: this network needs multiples of {multiple}; "
-            f"nearest valid: {nearest}"
-        )
-
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise UserError(
-                f"input of shape {list(x.shape)}: this network needs [B, {self.in_channels}, H, W]"
-            )
-        self.check_size(x.shape[2], x.shape[3])
+        self.check_input(x)
         x = self.encoder[0](self.lift(x))
         skips = []
         for pool, encoder in zip(self.pool, self.encoder[1:], strict=True):
@@ -103,9 +83,3 @@ class UNet(nn.Module):
         for upsample, decoder in zip(self.upsample, self.decoder, strict=True):
             x = decoder(torch.cat([upsample(x), skips.pop()], dim=1))
         return self.head(self.project(x))
-
-
-def _nearest(size: int, multiple: int) -> list[int]:
-    """The multiples next to `size`, below (if positive) and above."""
-    below = size // multiple * multiple
-    return [s for s in (below, below + multiple) if s > 0]

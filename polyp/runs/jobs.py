@@ -4,8 +4,6 @@ A job whose folder holds the finished run is skipped, a half-done run is resumed
 fails leaves the others alone. configs/train.yaml refers to the resolver and the callback here.
 """
 
-import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -18,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -94,7 +93,7 @@ def run_job(config: DictConfig, folder: Path, choices: dict[str, str]) -> float 
         Stopped: SIGTERM or Ctrl-C came to the job, and ends the sweep.
     """
     sweep = Path(HydraConfig.get().sweep.dir).resolve()
-    note = sweep / NOTES / os.path.relpath(folder, sweep).replace("/", "-")
+    note = sweep / NOTES / Path(os.path.relpath(folder, sweep)).as_posix().replace("/", "-")
     failure = note.with_name(f"{note.name}{FAILED}")
     try:
         with _locked(note.with_name(f"{note.name}.lock")):
@@ -161,14 +160,15 @@ def _objective(folder: RunFolder) -> float:
 def _locked(path: Path) -> Iterator[None]:
     """Keeps the same job of a second sweep, or one that is still queued, out of the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise UserError("another process is at work on this job; wait for it") from error
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError("another process is at work on this job; wait for it") from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _reason(error: Exception) -> str:

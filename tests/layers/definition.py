@@ -82,3 +82,45 @@ def group_convolution(
             kernel = turned(weight[out, c, s], element, basis, window)
             y[out, g] += correlate2d(x[c, h], kernel, mode="same")
     return y
+
+
+def separable_convolution(
+    x: np.ndarray,
+    pointwise: np.ndarray,
+    depthwise: np.ndarray,
+    group: Matrices,
+    basis: Basis,
+    window: Window,
+    first: str,
+) -> np.ndarray:
+    """z[c', g] = Σ_c Σ_h x[c, h] · φ[c', c, g⁻¹h] and y[c, g](u) = Σ_v x[c, g](u + v) · ψ[c](g⁻¹v).
+
+    Args:
+        x: [C, |G|, H, W].
+        pointwise: φ, [C', C, |G|].
+        depthwise: ψ, [C' or C, k, k].
+        group, basis, window: as in `group_convolution`.
+        first: the part that comes first, "pointwise" or "depthwise".
+
+    Returns:
+        [C', |G|, H, W].
+    """
+
+    def over_fields(x: np.ndarray) -> np.ndarray:
+        z = np.zeros((len(pointwise), *x.shape[1:]))
+        for out, c in np.ndindex(*pointwise.shape[:2]):
+            for g, h in np.ndindex(len(group), len(group)):
+                relative = index_of(np.linalg.inv(group[g]) @ group[h], group)
+                z[out, g] += x[c, h] * pointwise[out, c, relative]
+        return z
+
+    def over_positions(x: np.ndarray) -> np.ndarray:
+        scaled = depthwise * scale(depthwise.shape[-1], group, basis, window)
+        y = np.zeros_like(x)
+        for c, g in np.ndindex(*x.shape[:2]):
+            y[c, g] = correlate2d(x[c, g], turned(scaled[c], group[g], basis, window), mode="same")
+        return y
+
+    if first == "pointwise":
+        return over_positions(over_fields(x))
+    return over_fields(over_positions(x))

@@ -127,6 +127,51 @@ class FamilyTester:
         y = conv(x).detach().reshape(expected.shape).numpy()
         np.testing.assert_allclose(y, expected, atol=1e-12)
 
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"kernel_size": 1}, {"kernel_size": 5}, {"stride": 2}, {"groups": 2}],
+        ids=lambda arguments: "-".join(f"{k}={v}" for k, v in arguments.items()),
+    )
+    def test_arguments_of_conv(self, arguments):
+        torch.manual_seed(0)
+        family = self.make()
+        conv = family.conv(4, 6, **arguments).double()
+        x = torch.randn(2, 4 * family.order, 9, 11, dtype=torch.float64)
+        with torch.no_grad():
+            y = conv(x)
+            stride = arguments.get("stride", 1)
+            assert y.shape == (2, 6 * family.order, 1 + 8 // stride, 1 + 10 // stride)
+            for element in self.group:
+                if np.allclose(element, element.round()):
+                    acted_first = conv(self.act(element, x, family.order))
+                    error = acted_first - self.act(element, y, family.order)
+                    assert error.abs().max() < 1e-12 * y.abs().max()
+
+    def test_groups_are_convolutions_beside_each_other(self):
+        torch.manual_seed(0)
+        family = self.make()
+        conv = family.conv(4, 6, groups=2)
+        x = torch.randn(1, 4 * family.order, 8, 8)
+        halves = []
+        for half, part in enumerate(x.chunk(2, dim=1)):
+            alone = family.conv(2, 3)
+            state = {  # of the fields of its half; what is shared by all fields stays
+                name: tensor.chunk(2)[half] if len(tensor) in (4, 6) else tensor
+                for name, tensor in conv.state_dict().items()
+            }
+            alone.load_state_dict(state)
+            halves.append(alone(part))
+        torch.testing.assert_close(conv(x), torch.cat(halves, dim=1))
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"kernel_size": 2}, {"stride": 0}, {"stride": 1.5}, {"groups": 4}, {"groups": 0}],
+    )
+    def test_bad_argument_of_conv(self, arguments):
+        (name, value), *_ = arguments.items()
+        with pytest.raises(UserError, match=rf"^{name}={value}: must "):
+            self.make().conv(4, 6, **arguments)
+
     @pytest.mark.parametrize("name", ["lift", "conv"])
     def test_gradients(self, name):
         torch.manual_seed(0)
@@ -169,5 +214,5 @@ class FamilyTester:
 
     @pytest.mark.parametrize("kernel_size", [0, -3, 2, 4, 3.0, "3", None])
     def test_bad_kernel_size(self, kernel_size):
-        with pytest.raises(UserError, match=rf"model\.layers\.kernel_size={kernel_size}"):
+        with pytest.raises(UserError, match=rf"^kernel_size={kernel_size}: must be "):
             self.make(kernel_size)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from polyp.layers import P4Layers, SE2Layers, SteerableLayers
+from polyp.layers import ExpandedConv, P4Layers, SE2Layers, SteerableLayers
 
 FAMILIES = {
     "p4": lambda: P4Layers(3),
@@ -165,3 +165,26 @@ def test_functional_call_uses_the_given_weight(conv):
         assert not torch.equal(conv(x), y)
         conv.weight.copy_(weight)
         assert torch.equal(conv(x), y)
+
+
+class ScaledConv(ExpandedConv):
+    """A kernel that follows from two parameters and a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(2, 2, 3, 3))
+        self.scale = nn.Parameter(torch.ones(2, 1, 1, 1))
+        self.register_buffer("mask", torch.ones(3, 3))
+
+    def expand(self):
+        return self.scale * self.weight * self.mask
+
+
+@pytest.mark.parametrize("name", ["weight", "scale", "mask"])
+def test_follows_all_parameters_and_buffers(name):
+    conv = ScaledConv().eval()
+    with torch.no_grad():
+        before = conv.kernel()
+        assert conv.kernel() is before
+        getattr(conv, name).mul_(2)
+        torch.testing.assert_close(conv.kernel(), 2 * before)

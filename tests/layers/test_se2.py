@@ -54,12 +54,19 @@ class TestGaussian(FamilyTester):
         return SE2Layers(kernel_size, rotations=12, interpolation="gaussian", sigma=0.6)
 
 
-@pytest.mark.filterwarnings("ignore:model.layers.rotations=6 ")
+@pytest.mark.filterwarnings("ignore:rotations=6 ")
 class TestSixRotations(TestBilinear):
     group = rotations(6)
 
     def make(self, kernel_size=5):
         return SE2Layers(kernel_size, rotations=6, interpolation="bilinear")
+
+
+class TestReflections(TestBilinear):
+    group = rotations(8) + [turn @ np.diag([1, -1]) for turn in rotations(8)]
+
+    def make(self, kernel_size=5):
+        return SE2Layers(kernel_size, rotations=8, interpolation="bilinear", reflections=True)
 
 
 def test_four_rotations_of_3x3_kernels_are_p4():
@@ -70,7 +77,7 @@ def test_four_rotations_of_3x3_kernels_are_p4():
 
 
 def test_one_rotation_is_an_ordinary_convolution():
-    with pytest.warns(UserWarning, match=r"model\.layers\.rotations=1 "):
+    with pytest.warns(UserWarning, match=r"rotations=1 "):
         conv = SE2Layers(3, rotations=1, interpolation="bilinear").conv(2, 3)
     assert torch.equal(conv.kernel(), conv.weight[:, :, 0])
 
@@ -117,5 +124,5 @@ def test_multiples_of_four_do_not_warn():
     ],
 )
 def test_wrong_argument(argument, value):
-    with pytest.raises(UserError, match=rf"model\.layers\.{argument}={value}: must be "):
+    with pytest.raises(UserError, match=rf"{argument}={value}: must be "):
         SE2Layers(**{argument: value})

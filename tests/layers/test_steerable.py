@@ -321,13 +321,13 @@ def test_bad_argument(arguments):
     (name, value), *_ = arguments.items()
     with pytest.raises(UserError) as error:
         SteerableLayers(**arguments)
-    assert str(error.value).startswith(f"model.layers.{name}={value}: must be ")
+    assert str(error.value).startswith(f"{name}={value}: must be ")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("rotations", [1, 6])
 def test_warns_where_90_degrees_are_not_in_the_group(rotations):
-    with pytest.warns(UserWarning, match=rf"model\.layers\.rotations={rotations}: .* not exact"):
+    with pytest.warns(UserWarning, match=rf"rotations={rotations}: .* not exact"):
         family = SteerableLayers(rotations=rotations)
     assert family.conv(2, 3)(torch.randn(1, 2 * rotations, 8, 8)).shape == (1, 3 * rotations, 8, 8)
 

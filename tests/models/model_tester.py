@@ -173,6 +173,6 @@ class ModelTester:
 
     @pytest.mark.parametrize("widths", [[], [3, 4], [4, 0], [4, 4.5], [-2]])
     def test_invalid_widths(self, widths):
-        with pytest.raises(InstantiationException, match=r"model\.widths=") as error:
+        with pytest.raises(InstantiationException, match="widths=") as error:
             self.make(widths=widths)
         assert isinstance(error.value.__cause__, UserError)

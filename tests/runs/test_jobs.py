@@ -17,7 +17,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import train
+from polyp.commands import train
 from polyp.runs.jobs import job_name
 from polyp.runs.signals import Stopped
 from polyp.training import Segmentation
@@ -227,7 +227,7 @@ def test_a_job_that_another_process_is_at_work_on(sweep, tmp_path):
     lock = folder.parent / ".jobs" / f"{folder.name}.lock"
     lock.parent.mkdir(parents=True)
     code = (
-        "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); "
+        "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); "
         "print('locked', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -19,8 +19,8 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import train
 from polyp import cli
+from polyp.commands import train
 from polyp.errors import UserError
 from polyp.runs.signals import how_to_go_on, says_how_to_go_on
 from polyp.training import Segmentation
@@ -371,7 +371,7 @@ def test_two_processes_give_the_numbers_of_one(command_line, tmp_path):
 def test_later_processes_write_no_files(monkeypatch, rank):
     seen = []
     monkeypatch.setattr(cli.hydra, "main", lambda **_: lambda task: lambda: seen.append(sys.argv))
-    command = cli.command_line("../configs", "train")(train.main.__wrapped__)
+    command = cli.command_line("train")(train.main.__wrapped__)
 
     def arguments(*given: str) -> list[str]:
         monkeypatch.setattr(sys, "argv", ["train.py", *given])

@@ -1,0 +1,75 @@
+"""Separable group convolution on SE(2,N): over fields and rotations first, then over positions.
+
+D. M. Knigge, D. W. Romero and E. J. Bekkers, Exploiting Redundancy: Separable Group Convolutional
+Networks on Lie Groups, ICML 2022; A. Lengyel and J. C. van Gemert, Exploiting Learned Symmetries in
+Group Equivariant Convolutions, ICIP 2021.
+"""
+
+from torch import nn
+
+from polyp.errors import UserError
+from polyp.layers.group_conv import GroupConv, lifting_table
+from polyp.layers.se2 import SE2Layers
+
+
+class SeparableSE2Layers(SE2Layers):
+    """Convolutions whose kernels are products, ψ(v, θ) = ψ(v)·ψ(θ) (Knigge et al. 2022, eq. 10).
+
+    A convolution is two: a pointwise group convolution, from all fields and orientations at a pixel
+    to all others; and a depthwise one, with one k×k kernel a field, turned for each orientation of
+    the field as in `SE2Layers`. From C to C' fields, with the depthwise part first, these are
+    N·C·C' + k²·C weights and N²·C·C' + k²·N·C multiply-adds a pixel, where a dense convolution has
+    k²·N·C·C' and k²·N²·C·C'. The lifting convolution, which has few inputs, is dense.
+
+    Args:
+        kernel_size: as in `SE2Layers`.
+        rotations: as in `SE2Layers`.
+        interpolation: as in `SE2Layers`.
+        sigma: as in `SE2Layers`.
+        reflections: as in `SE2Layers`.
+        first: which part comes first, `depthwise` or `pointwise`. Random networks with the
+            depthwise part first have the smaller rotation error, by a tenth to a third.
+
+    Raises:
+        UserError: an argument is none of these.
+
+    Warns:
+        UserWarning: N is not a multiple of 4.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int = 5,
+        rotations: int = 12,
+        interpolation: str = "gaussian",
+        sigma: float = 0.7,
+        reflections: bool = False,
+        first: str = "depthwise",
+    ):
+        if first not in ("pointwise", "depthwise"):
+            raise UserError(f"first={first}: must be pointwise or depthwise")
+        super().__init__(kernel_size, rotations, interpolation, sigma, reflections)
+        self.first = first
+
+    def conv(
+        self,
+        in_fields: int,
+        fields: int,
+        kernel_size: int | None = None,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> nn.Module:
+        size = self.checked(in_fields, fields, kernel_size, stride, groups)
+        operators = self._operator(1), self._operator(size)
+        turned_fields = fields if self.first == "pointwise" else in_fields
+        channels = turned_fields * self.order
+        # The activation comes after both parts, and the initialisation of one alone allows for it.
+        pointwise = GroupConv(
+            in_fields, fields, operators[0], self.table, groups=groups, nonlinearity="linear"
+        )
+        # A lifting convolution of each channel by itself.
+        depthwise = GroupConv(
+            channels, turned_fields, operators[1], lifting_table(self.order), stride, channels
+        )
+        parts = (pointwise, depthwise) if self.first == "pointwise" else (depthwise, pointwise)
+        return nn.Sequential(*parts)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from polyp.errors import UserError
+from polyp.layers import SeparableSE2Layers
+from polyp.layers.rotation_error import rotation_error
+from tests.layers import test_se2
+from tests.layers.definition import rotations, separable_convolution
+from tests.layers.family_tester import FamilyTester, float64
+from tests.models.model_tester import ModelTester
+
+
+class SeparableTester(FamilyTester):
+    first: str
+    group = rotations(12)
+    basis = staticmethod(test_se2.TestGaussian.basis)
+    window = staticmethod(test_se2.soft_disc)
+
+    def make(self, kernel_size=5):
+        return SeparableSE2Layers(kernel_size, rotations=12, sigma=0.6, first=self.first)
+
+    @pytest.mark.parametrize("kernel_size", [1, 3, 5])
+    def test_conv_equals_definition(self, kernel_size):
+        torch.manual_seed(0)
+        with float64():
+            conv = self.make(kernel_size).conv(2, 3)
+            x = torch.randn(1, 2 * 12, 6, 7)
+        weights = {"pointwise": conv[0].weight, "depthwise": conv[1].weight}
+        if self.first == "depthwise":
+            weights = {"pointwise": conv[1].weight, "depthwise": conv[0].weight}
+        expected = separable_convolution(
+            x.reshape(2, 12, 6, 7).numpy(),
+            weights["pointwise"].detach().reshape(3, 2, 12).numpy(),
+            weights["depthwise"].detach().reshape(-1, kernel_size, kernel_size).numpy(),
+            self.group,
+            self.basis,
+            self.window,
+            self.first,
+        )
+        y = conv(x).detach().reshape(expected.shape).numpy()
+        np.testing.assert_allclose(y, expected, atol=1e-12)
+
+    # The definition of the dense convolution is that of the lifting one alone.
+    @pytest.mark.parametrize("name", ["lift"])
+    @pytest.mark.parametrize("kernel_size", [1, 3, 5])
+    def test_equals_definition(self, name, kernel_size):
+        super().test_equals_definition(name, kernel_size)
+
+
+class TestPointwiseFirst(SeparableTester):
+    first = "pointwise"
+
+
+class TestDepthwiseFirst(SeparableTester):
+    first = "depthwise"
+
+
+class TestSeparableSE2UNet(ModelTester):
+    config = "se2unet_separable"
+    parameters = 677_041
+    equivariant = True
+
+
+def test_depthwise_first_is_more_equivariant():
+    errors = {
+        first: rotation_error(SeparableSE2Layers(first=first), [15, 30, 45, 90], seeds=2)
+        for first in ("pointwise", "depthwise")
+    }
+    assert (errors["depthwise"][:3] < errors["pointwise"][:3]).all()
+    assert errors["depthwise"][3] < 1e-5
+    assert (errors["depthwise"][:3] < torch.tensor([0.17, 0.08, 0.17])).all()
+
+
+def test_bad_order_of_the_parts():
+    with pytest.raises(UserError, match=r"^first=both: must be pointwise or depthwise"):
+        SeparableSE2Layers(first="both")
