@@ -75,8 +75,7 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
     """Consistency against the rotation angle: a box per angle, the means, and what the
     interpolation of masks alone would leave.
 
-    Angles beyond 90° that are multiples of 90° are told in words, if the others lie within a quarter
-    turn.
+    Multiples of 90° beyond 90° are told in words, if the other angles lie within a quarter turn.
     """
     order = np.argsort(sweep.angles)
     angles = np.array(sweep.angles)[order]

@@ -150,7 +150,7 @@ def log_summary(metrics: dict[str, Any]) -> None:
             )
             continue
         log.info(
-            "%sequivariance %.4f on average, %.4f at the worst angle%s; %.1f %% undefined; split %s",
+            "%sconsistency %.4f on average, %.4f at the worst angle%s; %.1f %% undefined; split %s",
             where,
             mean,
             equivariance["min"],

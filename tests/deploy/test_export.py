@@ -8,9 +8,9 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from polyp.runs.saved import open_run
 
 from polyp.deploy.export import export
-from polyp.runs.saved import open_run
 
 MODELS = {
     "unet": {},
