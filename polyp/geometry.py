@@ -137,6 +137,29 @@ def rotate(x: Tensor, degrees: float, mode: Literal["bicubic", "bilinear"] = "bi
     return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
+def shift(
+    x: Tensor, rows: float, columns: float, mode: Literal["bicubic", "bilinear"] = "bicubic"
+) -> Tensor:
+    """Move floats [B,C,H,W] down by `rows` and right by `columns` pixels; what comes in is zero.
+
+    Whole pixels are exact, all others are interpolated. Bicubic interpolation overshoots.
+    """
+    if rows % 1 == 0 and columns % 1 == 0:
+        height, width = x.shape[2:]
+        down, right = int(rows), int(columns)
+        moved = torch.zeros_like(x)
+        moved[..., max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = x[
+            ..., max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)
+        ]
+        return moved
+    # From output to input positions, in units of half the frame.
+    matrix = [[1.0, 0.0, -2 * columns / x.shape[3]], [0.0, 1.0, -2 * rows / x.shape[2]]]
+    inverse = torch.tensor(matrix, dtype=x.dtype, device=x.device)
+    grid = F.affine_grid(inverse[None], [1, *x.shape[1:]], align_corners=False)
+    grid = grid.expand(len(x), -1, -1, -1)
+    return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
 def rotate_image(image: Tensor, degrees: float) -> Tensor:
     """Rotate images [B,C,S,S] with values in [0,1], bicubically; the result stays in [0,1]."""
     return rotate(image, degrees, "bicubic").clamp(0, 1)

@@ -18,7 +18,7 @@ from polyp.errors import UserError
 from polyp.evaluation.metrics import Dice, IoU, Metric, Precision, Recall
 from polyp.runs.folder import TABLES, RunFolder
 from polyp.runs.loading import build, choose_device, load_model, load_task
-from polyp.runs.measure import log_summary, measure, sweep_angles
+from polyp.runs.measure import Instrument, log_summary, measure
 from polyp.runs.provenance import provenance
 from polyp.runs.test_sets import GEOMETRY, OWN, PARTS, TestSet, make_test_sets
 
@@ -43,7 +43,7 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
     trained_on = saved.choices["data"]
     data_choice = data_choice or trained_on
     config, own_split = _config(saved, asked, data_choice, named)
-    angles = sweep_angles(config, "angles")
+    instrument = Instrument.of(config)
     output = _output(asked.output, saved, data_choice)
     task, metrics = load_task(saved), _metrics(config, asked)
     training = _training(saved)
@@ -83,7 +83,9 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
     with _new_folder(output) as path:
         folder = RunFolder(path)
         folder.write_split(_ids(data, part))
-        measured = measure(model, task, test_sets, metrics, angles, device, folder, title, facts)
+        measured = measure(
+            model, task, test_sets, metrics, instrument, device, folder, title, facts
+        )
         folder.write_metrics(measured, record)
     log_summary(measured)
     return measured
