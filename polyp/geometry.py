@@ -35,7 +35,8 @@ def to_square(
         half-open pixel range that is image and not padding. A pixel's class is the one that covers
         most of it; of equal parts, the background is the last to be chosen.
     """
-    source, inside = _source_and_target(*mask.shape, size, resize)
+    height, width = mask.shape
+    source, inside = _source_and_target(height, width, size, resize)
     target_size = inside[3] - inside[2], inside[1] - inside[0]
 
     def resized(pixels: np.ndarray) -> np.ndarray:
@@ -59,7 +60,7 @@ def to_square(
     ]
     background = 255 - sum(shares)
     # argmax takes the first of equals.
-    square_mask[window] = (np.argmax([*shares, background], axis=0) + 1) % num_classes
+    square_mask[window] = (np.stack([*shares, background]).argmax(axis=0) + 1) % num_classes
     return square_image, square_mask, inside
 
 
