@@ -58,11 +58,8 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
     data.setup()
     part = _part(asked.part, data)
     name = OWN if own_split and part == "test" else f"{data_choice}"
-    test_sets = [TestSet(name, data, part)]
-    if asked.get("test_sets"):
-        config.test_sets = asked.test_sets
-        others = make_test_sets(config, data, lambda described, key: build(described, key, ALLOWED))
-        test_sets += others[1:]
+    others = make_test_sets(config, data, lambda described, key: build(described, key, ALLOWED))
+    test_sets = [TestSet(name, data, part), *others[1:]]
     if data_choice == trained_on:
         _warn_of_trained_images(saved, _tested(data, part))
 
@@ -106,10 +103,14 @@ def _config(
     own_split = data_choice == saved.choices["data"] and not named & {f"data.{k}" for k in SPLIT}
     if own_split:
         config.data.split_file = str(saved.path / "split.json")
+        config.data.fold = None  # the file says it
         config.data.train_fraction = 1.0  # the file names no other training images
     config.data.augmentation = []  # of training images
-    if asked.evaluation.angles is not None:
-        config.evaluation.angles = asked.evaluation.angles
+    config.evaluation.update({k: v for k, v in asked.evaluation.items() if v is not None})
+    if asked.get("test_sets"):
+        config.test_sets = asked.test_sets
+    elif not own_split or asked.part not in (OWN, "test"):
+        config.test_sets = {}  # only what was asked for
     return config, own_split
 
 

@@ -45,6 +45,7 @@ class Instrument:
         """Checked; runs of version 0.1 know the angles only."""
         angles = sweep_angles(config, "angles")
         parts = [float(angle) for angle in config.evaluation.get("part_angles") or ()]
+        parts = [angle for angle in parts if angle in angles]
         return cls(angles, parts, bool(config.evaluation.get("shifts", False)))
 
 
