@@ -1,4 +1,4 @@
-"""Paths on the command line, as they are, also with `( , = [ { :`, which mean something to Hydra."""
+"""Paths on the command line as they are pasted, also with signs that mean something to Hydra."""
 
 from collections.abc import Collection, Sequence
 

@@ -2,7 +2,6 @@
 
 import io
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from polyp.cli import told
 from polyp.errors import UserError
 from polyp.report import output as folder
 from polyp.report.figures import boxes_figure, curves_figure, dice_figure, images_figure
@@ -61,7 +61,7 @@ def compare(config: DictConfig) -> str:
     page = render(
         "page.html",
         generator=folder.GENERATOR,
-        command=shlex.join(["python", *sys.argv]),
+        command=shlex.join(told()),
         parts=parts,
         left_out=left_out,
     )

@@ -38,9 +38,7 @@ def write_trained_run(folder: Path, overrides: Sequence[str] = (), network: dict
     """
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose(
-            "train", [*SMALL, *overrides], return_hydra_config=True
-        )
+        config = compose("train", [*SMALL, *overrides], return_hydra_config=True)
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
@@ -74,7 +72,9 @@ def write_trained_run(folder: Path, overrides: Sequence[str] = (), network: dict
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory) -> Path:
     """A binary run of p4unet. For tests that only read it."""
-    return write_trained_run(tmp_path_factory.mktemp("trained") / "run", ["data=folder", "data.root=x"])
+    return write_trained_run(
+        tmp_path_factory.mktemp("trained") / "run", ["data=folder", "data.root=x"]
+    )
 
 
 @pytest.fixture(scope="session")

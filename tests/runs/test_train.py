@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from polyp.saved import load_checkpoint
 
 from polyp.data import DataModule, Synthetic
 from polyp.evaluation import rotation_sweep, scores
 from polyp.layers import P4Layers
 from polyp.models import UNet, multiply_adds
+from polyp.runs.loading import load_checkpoint
 from polyp.training import BCEDiceLoss, one_cycle
 from tests.conftest import TINY, TINY_SYNTHETIC, write_pairs
 

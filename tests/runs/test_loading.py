@@ -12,7 +12,8 @@ import torch
 from omegaconf import OmegaConf
 
 from polyp.errors import UserError
-from polyp.runs.saved import load_checkpoint, open_run
+from polyp.runs.folder import RunFolder
+from polyp.runs.loading import choose_device, load_checkpoint, load_model
 from tests.conftest import TINY_SYNTHETIC
 
 
@@ -50,27 +51,27 @@ HOW = ["beside the weights", "as a weight", "in the format before torch 1.6", "a
 
 
 def test_the_network_is_that_of_the_best_epoch(finished_run):
-    saved = open_run(finished_run)
+    saved = RunFolder.open(finished_run)
     assert saved.choices["model"] == "p4unet"
-    model = saved.model()
+    model = load_model(saved)
     assert not model.training
-    state = torch.load(saved.checkpoint, weights_only=True)["state_dict"]
+    state = torch.load(saved.best, weights_only=True)["state_dict"]
     for key, value in model.state_dict().items():
         assert torch.equal(value, state[f"model.{key}"])
 
 
 @pytest.mark.parametrize("how", HOW)
 def test_code_in_a_checkpoint_is_not_run(run, tmp_path, how):
-    saved, trace = open_run(run), tmp_path / "trace"
-    malicious(saved.checkpoint, trace, how)
+    saved, trace = RunFolder.open(run), tmp_path / "trace"
+    malicious(saved.best, trace, how)
     with pytest.raises(UserError) as error:
-        saved.model()
+        load_model(saved)
     if how != "as a plain pickle":  # which is no checkpoint anyway
         assert "best.ckpt: refused, as it would run code (posix.mkdir)" in str(error.value)
     assert not trace.exists()
     # The payload is a real one: read as torch did by default before 2.6, it runs.
     with contextlib.suppress(RuntimeError):  # what it reads afterwards may be no checkpoint
-        torch.load(saved.checkpoint, weights_only=False)
+        torch.load(saved.best, weights_only=False)
     assert trace.exists()
 
 
@@ -111,40 +112,40 @@ def test_a_config_cannot_name_code_either(run, tmp_path, key, target):
     OmegaConf.update(config, key, OmegaConf.create(text).x, merge=False)
     OmegaConf.save(config, run / ".hydra" / "config.yaml")
     with pytest.raises(UserError, match=r"the run's config\.yaml: model names _target_="):
-        open_run(run).model()
+        load_model(RunFolder.open(run))
     assert not trace.exists()
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 5_000, -1])
 def test_a_truncated_checkpoint(run, length):
-    saved = open_run(run)
-    content = saved.checkpoint.read_bytes()
-    saved.checkpoint.write_bytes(content[:length])
+    saved = RunFolder.open(run)
+    content = saved.best.read_bytes()
+    saved.best.write_bytes(content[:length])
     with pytest.raises(UserError, match=r"best\.ckpt: not a checkpoint of a run, or damaged$"):
-        saved.model()
+        load_model(saved)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {}, {"state_dict": 3}, {"state_dict": {1: 2}}])
 def test_a_file_of_something_else(run, content):
-    saved = open_run(run)
-    torch.save(content, saved.checkpoint)
+    saved = RunFolder.open(run)
+    torch.save(content, saved.best)
     with pytest.raises(UserError, match=r"best\.ckpt: not a checkpoint of a run, or damaged$"):
-        saved.model()
+        load_model(saved)
 
 
 def test_a_checkpoint_of_another_network(run):
-    saved = open_run(run)
+    saved = RunFolder.open(run)
     saved.config.model.widths = [4, 6]
     with pytest.raises(UserError, match=r"best\.ckpt: of a run with another model= \(size mism"):
-        saved.model()
+        load_model(saved)
 
 
 def test_weights_that_are_no_tensors(run):
-    saved = open_run(run)
-    state = {f"model.{key}": "three" for key in saved.model().state_dict()}
-    torch.save({"state_dict": state}, saved.checkpoint)
+    saved = RunFolder.open(run)
+    state = {f"model.{key}": "three" for key in load_model(saved).state_dict()}
+    torch.save({"state_dict": state}, saved.best)
     with pytest.raises(UserError, match="of a run with another model="):
-        saved.model()
+        load_model(saved)
 
 
 @pytest.mark.parametrize("file", ["config.yaml", "hydra.yaml"])
@@ -153,10 +154,10 @@ def test_damaged_configs(run, file):
     for content in (b"a: [", b"\xff\xfe", b"{}", b"model: 3"):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"the configs in \.hydra are damaged"):
-            open_run(run)
+            RunFolder.open(run)
     path.unlink()
     with pytest.raises(UserError, match=rf"not a run, .*{file} is missing"):
-        open_run(run)
+        RunFolder.open(run)
 
 
 def test_a_checkpoint_is_loaded_into_a_module_of_any_kind():
@@ -169,9 +170,9 @@ def test_a_checkpoint_is_loaded_into_a_module_of_any_kind():
 
 
 def test_devices(finished_run):
-    saved = open_run(finished_run)
-    assert saved.device("auto").type == "cpu"  # it was trainer=cpu
-    assert saved.device("cpu").type == "cpu"
+    saved = RunFolder.open(finished_run)
+    assert choose_device(saved, "auto").type == "cpu"  # it was trainer=cpu
+    assert choose_device(saved, "cpu").type == "cpu"
     for asked in ("tpu", "cuda:99", "GPU"):
         with pytest.raises(UserError, match=f"device={asked}: there is none here"):
-            saved.device(asked)
+            choose_device(saved, asked)
