@@ -54,7 +54,7 @@ def compare(config: DictConfig) -> str:
     if not runs:
         raise UserError(f"runs={', '.join(patterns)}: nothing to compare; {'; '.join(left_out)}")
     sections, excluded = make_sections(runs)
-    left_out += [f"{run.folder}: {reason}" for run, reason in excluded]
+    left_out += [f"{run.folder} on {run.data}: {reason}" for run, reason in excluded]
 
     parts = [_part(section, outlier_dice) for section in sections]
     files = {f"{part.slug}/{name}": data for part in parts for name, data in part.files().items()}
