@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 setup: $(INSTALLED)
 
 # torch first, and by the exact version that constraints.txt pins: see the note there.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch numpy
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
@@ -26,6 +26,7 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 # The tables and figures of docs/results, from the scores of each image in docs/results/runs.
 results: $(INSTALLED)

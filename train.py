@@ -1,27 +1,6 @@
-"""Train a network and measure it: `python train.py model=p4unet data=kvasir`."""
+"""`polyp train`: `python train.py model=p4unet data=kvasir`."""
 
-from pathlib import Path
-
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from polyp.cli import command_line
-from polyp.sweep import run_job, sweep_report
-
-
-@command_line(config_path="configs", config_name="train", around=sweep_report)
-def main(config: DictConfig) -> float | None:
-    hydra = HydraConfig.get()
-    arguments = config, Path(hydra.runtime.output_dir), dict(hydra.runtime.choices)
-    if hydra.mode is RunMode.MULTIRUN:
-        return run_job(*arguments)
-
-    # Not at the top: `--help` and `--cfg job` need no torch, and answer at once.
-    from polyp.run import run
-
-    return run(*arguments)
-
+from polyp.commands.train import main
 
 if __name__ == "__main__":
     main()

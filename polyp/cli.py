@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import inspect
 import os
 import re
 import signal
@@ -19,14 +18,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from polyp.cli_paths import quote_path_overrides
 from polyp.errors import UserError
 from polyp.files import FULL
-from polyp.processes import first_process
+from polyp.runs.processes import first_process
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 # Faults of the machine, not of the program, and the file's name says which.
 DISK_ERRORS = FULL | {errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
+
+# Keys whose values are paths, taken as they are pasted.
+PATHS = {
+    *("run", "runs", "input", "output", "maps", "archive", "resume"),
+    *("data.root", "data.split_file", "data.cache", "hydra.run.dir", "hydra.sweep.dir"),
+}
 
 # How lines of messages begin that tell of Hydra's insides, not of what to do.
 INSIDES = ("object_type=", "Set the environ", "Config search path:", "provider=")
@@ -36,18 +42,15 @@ PLUGINS = ("hydra/launcher/", "hydra/sweeper/")
 
 
 def command_line(
-    config_path: str,
-    config_name: str,
-    around: Callable[[], AbstractContextManager] = nullcontext,
-) -> Callable:
+    config_name: str, around: Callable[[], AbstractContextManager] = nullcontext
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Decorates a function of a config as `hydra.main` does, and ends its errors in one line.
 
     The line goes to standard error and the exit status is 1. HYDRA_FULL_ERROR=1 shows the whole
     traceback instead, and a mistake of the program's own always does.
 
     Args:
-        config_path: folder of the configs, relative to the decorated function's file.
-        config_name: the config in it.
+        config_name: one of the configs of the package.
         around: what surrounds the whole command, with all jobs of a sweep.
     """
 
@@ -65,14 +68,13 @@ def command_line(
                     raise
                 _end(error)
 
-        # Absolute, for it to be found from any folder, and when the file is imported.
-        configs = (Path(inspect.getfile(function)).parent / config_path).resolve()
-        main = hydra.main(version_base="1.3", config_path=str(configs), config_name=config_name)(
-            task
-        )
+        main = hydra.main(
+            version_base="1.3", config_path=str(configs_folder()), config_name=config_name
+        )(task)
 
         @functools.wraps(function)
         def command() -> None:
+            sys.argv[1:] = quote_path_overrides(sys.argv[1:], PATHS)
             if not first_process():
                 _write_no_files()
             try:
@@ -90,6 +92,21 @@ def command_line(
         return command
 
     return decorate
+
+
+def configs_folder() -> Path:
+    """Where the YAMLs are: within the installed package, and beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def told() -> list[str]:
+    """The command and its arguments, as a user would give them again."""
+    script = Path(sys.argv[0])
+    if script.resolve().parent == Path(__file__).resolve().parent / "commands":
+        return ["polyp", script.stem, *sys.argv[1:]]
+    return ["python", *sys.argv]
 
 
 def key_of(override: str) -> str:
@@ -149,7 +166,8 @@ def user_message(error: BaseException) -> str | None:
             return one_line(f"{cause.filename or 'writing a file'}: {cause.strerror}")
     for cause in chain:
         if isinstance(cause, MissingConfigException) and _is_plugin(cause.missing_cfg_file):
-            return one_line(f"{cause}\npip install -c constraints.txt -e '.[sweeps]' adds more")
+            more = "pip install -c constraints.txt -e '.[sweeps]' adds more"
+            return one_line(f"{cause}\n{more}")
         if isinstance(cause, HydraException | OmegaConfBaseException):
             return one_line(str(cause))
     return None

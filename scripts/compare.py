@@ -1,16 +1,6 @@
-"""Compares runs on one page: `python scripts/compare.py runs=GLOB output=FOLDER`."""
+"""`polyp compare`: `python scripts/compare.py runs=GLOB output=FOLDER`."""
 
-from omegaconf import DictConfig
-
-from polyp.cli import command_line
-
-
-@command_line(config_path="../configs", config_name="compare")
-def main(config: DictConfig) -> None:
-    from polyp.comparison import compare
-
-    print(compare(config))
-
+from polyp.commands.compare import main
 
 if __name__ == "__main__":
     main()

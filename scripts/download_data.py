@@ -1,17 +1,6 @@
-"""Get a dataset: `python scripts/download_data.py data=kvasir`."""
+"""`polyp download`: `python scripts/download_data.py data=kvasir`."""
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from polyp.cli import command_line, named_keys
-
-
-@command_line(config_path="../configs", config_name="download_data")
-def main(config: DictConfig) -> None:
-    from polyp.data.download import download
-
-    download(config, HydraConfig.get().runtime.choices["data"], named_keys())
-
+from polyp.commands.download import main
 
 if __name__ == "__main__":
     main()

@@ -1,17 +1,6 @@
-"""Measure a finished run again: `python scripts/evaluate.py run=PATH data=cvc`."""
+"""`polyp evaluate`: `python scripts/evaluate.py run=PATH data=cvc`."""
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from polyp.cli import command_line, named_keys
-
-
-@command_line(config_path="../configs", config_name="evaluate")
-def main(config: DictConfig) -> None:
-    from polyp.reevaluation import reevaluate
-
-    reevaluate(config, HydraConfig.get().runtime.choices["data"], named_keys())
-
+from polyp.commands.evaluate import main
 
 if __name__ == "__main__":
     main()

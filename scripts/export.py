@@ -1,16 +1,6 @@
-"""Take a trained network away: `python scripts/export.py run=PATH output=FILE.onnx`."""
+"""`polyp export`: `python scripts/export.py run=PATH output=FILE.onnx`."""
 
-from omegaconf import DictConfig
-
-from polyp.cli import command_line
-
-
-@command_line(config_path="../configs", config_name="export")
-def main(config: DictConfig) -> None:
-    from polyp.export import export
-
-    export(str(config.run), str(config.output))
-
+from polyp.commands.export import main
 
 if __name__ == "__main__":
     main()

@@ -1,16 +1,6 @@
-"""Find polyps: `python scripts/predict.py run=PATH input=FILE_OR_FOLDER output=FOLDER`."""
+"""`polyp predict`: `python scripts/predict.py run=PATH input=FILE_OR_FOLDER output=FOLDER`."""
 
-from omegaconf import DictConfig
-
-from polyp.cli import command_line
-
-
-@command_line(config_path="../configs", config_name="predict")
-def main(config: DictConfig) -> None:
-    from polyp.prediction import predict_files
-
-    predict_files(config)
-
+from polyp.commands.predict import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """What tests share: small datasets on disk, the real ones where there are, and the command line."""
 
-import importlib.util
+import importlib
 import os
 import sys
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import train
+from polyp.commands import train
 from polyp.data.synthetic import scene
 
 KVASIR_TWINS = ("cju76lsehyia10987u54vn8rb", "cju772304yw5t0818vbw8kkjf")
@@ -68,6 +68,8 @@ def cvc_dataset(tmp_path: Path) -> Path:
     return root
 
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+
 # The smallest network and shortest run that go through everything.
 TINY = [
     "model.widths=[4,4]",
@@ -82,7 +84,7 @@ TINY_SYNTHETIC = [*TINY, "data.dataset.images=20"]
 
 @pytest.fixture
 def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
-    """Runs train.py's main in this process, as the shell would; gives the run's folder."""
+    """Runs the command `train` in this process, as the shell would; gives the run's folder."""
 
     def run(*arguments: str, folder: str = "run") -> Path:
         place = tmp_path / folder
@@ -132,17 +134,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Runs the main of scripts/NAME.py in this process, as the shell would."""
+    """Runs what scripts/NAME.py runs, in this process, as the shell would."""
 
     def run(name: str, *arguments: str) -> None:
-        path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"scripts_{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)  # where `inspect` looks for its file
-        monkeypatch.setattr(sys, "argv", [path.name, *arguments])
+        command = {"download_data": "download"}.get(name, name)
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        spec.loader.exec_module(module)
-        module.main()
+        importlib.import_module(f"polyp.commands.{command}").main()
 
     return run
 

@@ -1,6 +1,7 @@
 """The published results follow from the published scores of each image."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,101 @@ def test_the_tables_are_those_of_the_scores(study, script, tmp_path, monkeypatch
             assert row == [
                 pytest.approx(cell, rel=1e-9) if isinstance(cell, float) else cell for cell in other
             ]
+
+
+# The words of the two READMEs for what the tables call otherwise.
+NETWORKS = {
+    "plain": "unet_small",
+    "p4": "p4unet_small",
+    "SE(2,12) bilinear": "se2unet_bilinear_small",
+    "SE(2,12) Gaussian": "se2unet_small",
+    "steerable": "steerableunet_small",
+}
+VARIANTS = {
+    "`rotate`": "augmentation=rotate",
+    "`rot90`": "augmentation=rot90",
+    "60 epochs": "max_epochs=60",
+    "unseen": "train_and_val_set=neighbours-unseen",
+    "50 %": "train_fraction=0.5",
+    "25 %": "train_fraction=0.25",
+    "10 %": "train_fraction=0.1",
+}
+SCORES = {
+    "Dice": ["dice_mean", "dice_std_over_seeds", "dice_ci95_low", "dice_ci95_high"],
+    "consistency, Dice on turned images": ["consistency_off_grid", "turned_dice_mean"],
+    "outliers": ["outliers"],
+}
+TESTS = {
+    "Dice": "dice_tests.csv",
+    "consistency off grid": "off_grid_tests.csv",
+    "Dice on turned images": "turned_dice_tests.csv",
+    "outliers": "outliers_tests.csv",
+}
+
+
+def label(name: str) -> str:
+    """`p4, 60 epochs` as the tables have it: `p4unet_small max_epochs=60`."""
+    network, *variants = name.split(", ")
+    return " ".join([NETWORKS[network], *(VARIANTS[variant] for variant in variants)])
+
+
+def shown_tables(text: str) -> list[list[list[str]]]:
+    """The cells of each Markdown table whose header names a folder: `Dice: [split, epochs]`."""
+    tables = [table.splitlines() for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)]
+    cells = [[line.strip("| ").split(" | ") for line in table] for table in tables]
+    return [table for table in cells if any(": [" in cell for cell in table[0])]
+
+
+def numbers(cell: str) -> list[float]:
+    return [float(n.replace("−", "-")) for n in re.findall(r"[+−]?\d*\.\d+|\d+", cell)]
+
+
+def published(folder: Path, name: str, score: str) -> list[float] | None:
+    """What the tables of a folder say of a system, or of `A − B`; None if they say nothing."""
+    if " − " in name:
+        a, b = map(label, name.split(" − "))
+        for test in records(folder / TESTS[score]):
+            values = [float(test[key]) for key in ("difference", "low", "high")]
+            if (test["a"], test["b"]) == (a, b):
+                return values
+            if (test["a"], test["b"]) == (b, a):
+                return [-values[0], -values[2], -values[1]]
+        return None
+    for system in records(folder / "systems.csv"):
+        if system["system"] == label(name):
+            return [number for key in SCORES[score] for number in numbers(system[key])]
+    return None
+
+
+def records(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("readme", [RESULTS / "README.md", RESULTS.parents[1] / "README.md"])
+def test_the_readmes_show_what_the_tables_say(readme):
+    text = readme.read_text(encoding="utf-8")
+    folders = dict(re.findall(r"^\[(.+)\]: (\S+)$", text, re.MULTILINE))
+    tables = shown_tables(text)
+    assert tables
+    for header, _, *rows in tables:
+        for name, *cells in rows:
+            for column, cell in zip(header[1:], cells, strict=True):
+                if column == "parameters":
+                    assert cell == parameters(name)
+                    continue
+                score, link = column.removesuffix("]").split(": [")
+                values = published(readme.parent / folders[link], name, score)
+                shown = None if cell == "–" else numbers(cell)
+                expected = values and [round(value, 3) for value in values]
+                assert shown == expected, (readme, name, column)
+
+
+def parameters(name: str) -> str:
+    folder = RESULTS / "sixty-epochs/cvc-random-96px"
+    (count,) = (
+        int(system["parameters"])
+        for system in records(folder / "systems.csv")
+        if system["system"] == label(name)
+    )
+    return f"{count:,}"

@@ -1,22 +1,36 @@
-"""Where each dataset keeps its pairs of image and mask."""
+"""What a dataset is, and the common kind: a folder of images and a folder of masks."""
 
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from polyp.data.labels import Labels
 from polyp.data.reading import SUFFIXES, read_image, read_mask
 from polyp.data.sample import Sample
+from polyp.data.splits import Split
 from polyp.errors import UserError
 
 
 class Dataset(ABC):
-    """Images with masks, by id."""
+    """Images with masks, by id.
+
+    Attributes:
+        name: what messages call the dataset.
+        num_classes: of its masks, with the background.
+        external: whether it is a test set for networks that are trained elsewhere: nothing is ever
+            trained on it.
+        expected: how many samples the whole dataset has; None where that is not known.
+    """
 
     name: str
+    num_classes: int = 2
+    external: bool = False
+    expected: int | None = None
 
     @abstractmethod
     def samples(self) -> list[Sample]:
@@ -27,12 +41,16 @@ class Dataset(ABC):
         """
 
     def faults(self) -> list[str]:
-        """What is wrong with the dataset as a whole, such as missing partners: a line a fault."""
+        """What is wrong with the dataset as a whole, such as missing partners: a line per fault."""
         return []
+
+    def authors_split(self) -> Split | None:
+        """The published ids of "train", "test" and, where the authors divide so, "val"."""
+        return None
 
     @abstractmethod
     def read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        """Image uint8 [H, W, 3] and mask bool [H, W] of a sample.
+        """Image uint8 [H, W, C] and mask uint8 [H, W] of class indices, 0 for the background.
 
         Raises:
             UserError: a file of it cannot be used.
@@ -43,6 +61,54 @@ class Dataset(ABC):
         """Changes whenever what `read` returns may have changed."""
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where pairs lie, and how the names of their files, less the suffix, give an id.
+
+    Attributes:
+        images, masks: the two folders, relative to the dataset's own; they may be one.
+        prefix, suffix: what a mask's name has more than its image's, before and after the id.
+        id: a regular expression of the ids.
+        tail: one of what may follow the id, in names of images and masks, and does not count.
+    """
+
+    images: str = "images"
+    masks: str = "masks"
+    prefix: str = ""
+    suffix: str = ""
+    id: str = ".+"
+    tail: str = ""
+
+    def folders(self, root: Path) -> tuple[Path, Path]:
+        """The folder of images and the folder of masks."""
+        return root / self.images, root / self.masks
+
+    def files(self, root: Path) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
+        """The files of images and of masks, by id, and a line per fault."""
+        image_folder, mask_folder = self.folders(root)
+        images, image_faults = self._by_id(image_folder, "", "")
+        masks, mask_faults = self._by_id(mask_folder, self.prefix, self.suffix)
+        return images, masks, image_faults + mask_faults
+
+    def _by_id(self, folder: Path, prefix: str, suffix: str) -> tuple[dict[str, Path], list[str]]:
+        pattern = re.compile(f"{re.escape(prefix)}({self.id}){self.tail}{re.escape(suffix)}")
+        found: dict[str, Path] = {}
+        faults = []
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+                continue
+            match = pattern.fullmatch(path.stem)
+            if match is None:
+                if self.images != self.masks:  # else it is of the other kind
+                    faults.append(f"{path}: its name, less the suffix, is not {prefix}ID{suffix}")
+                continue
+            id = match[1]
+            if id in found:
+                faults.append(f"{found[id]} and {path} have the same id {id}; remove one")
+            found[id] = path
+        return found, faults
+
+
 class PairedFolders(Dataset):
     """A folder of images and a folder of masks, paired by file name without suffix.
 
@@ -50,10 +116,17 @@ class PairedFolders(Dataset):
         root: the dataset's folder.
         images, masks: the two folders, relative to `root`.
         mask_suffix: what a mask's name has more than its image's (`polyp1_mask.png`: "_mask").
+        mask_prefix: the same, before it (`p1.png`: "p").
         name: what messages call the dataset.
+        labels: names of the classes of the masks, or their values or colours: see `Labels`. None
+            is binary: polyp is where the mask's grey is above 127.
+        foreground: for binary masks that hold 0 and one value other than 255: that value.
+        group: a regular expression whose first part in parentheses, found in an id, names the
+            video sequence or patient: "(.+)_" for patient7_03.
     """
 
     help = "data.root= names the folder that holds the two"
+    layouts: tuple[Layout, ...] = (Layout(),)
 
     def __init__(
         self,
@@ -61,46 +134,94 @@ class PairedFolders(Dataset):
         images: str = "images",
         masks: str = "masks",
         mask_suffix: str = "",
+        mask_prefix: str = "",
         name: str = "folder",
+        labels: Sequence[str] | Mapping[str, int | Sequence[int]] | None = None,
+        foreground: int | None = None,
+        group: str | None = None,
     ):
-        self.root, self.images, self.masks = Path(root), images, masks
-        self.mask_suffix, self.name = mask_suffix, name
+        if labels is not None and foreground is not None:
+            raise UserError(
+                f"data.dataset.foreground={foreground}: is for binary masks; data.dataset.labels= "
+                "gives the values already"
+            )
+        self.root, self.name = Path(root), name
+        self.layouts = (Layout(images, masks, mask_prefix, mask_suffix),)
+        self.labels = None if labels is None else Labels(labels)
+        if foreground is not None:
+            self.labels = Labels({"background": 0, "polyp": foreground})
+        self.num_classes = 2 if self.labels is None else len(self.labels.names)
+        try:
+            self.group = None if group is None else re.compile(group)
+        except re.error as error:
+            raise UserError(
+                f"data.dataset.group={group}: no regular expression ({error})"
+            ) from error
+        if self.group is not None and not self.group.groups:
+            raise UserError(f"data.dataset.group={group}: needs a part in parentheses, as (.+)_")
 
-    def folders(self) -> tuple[Path, Path]:
-        """The folder of images and the folder of masks."""
-        folders = self.root / self.images, self.root / self.masks
-        if not all(folder.is_dir() for folder in folders):
-            raise self.not_found(f"{folders[0]} and {folders[1]}")
-        return folders
+    def parts(self) -> dict[str, Layout]:
+        """The places of the dataset's pairs, by what comes before the ids of each.
+
+        Raises:
+            UserError: none of the known layouts is met in the dataset's folder.
+        """
+        met = [
+            layout
+            for layout in self.layouts
+            if all(folder.is_dir() for folder in layout.folders(self.root))
+        ]
+        for layout in met:
+            images, masks, _ = layout.files(self.root)
+            if images.keys() & masks:
+                return {"": layout}
+        if met and met[0].images != met[0].masks:  # the faults of its files will tell what is wrong
+            return {"": met[0]}
+        raise self.not_found(
+            ", or ".join(
+                dict.fromkeys(
+                    " and ".join(dict.fromkeys(map(str, layout.folders(self.root))))
+                    for layout in self.layouts
+                )
+            )
+        )
 
     def not_found(self, places: str) -> UserError:
         return UserError(f"{self.name} not found: looked for {places}; {self.help}")
 
     def samples(self) -> list[Sample]:
-        image_folder, mask_folder = self.folders()
-        images, masks = _by_id(image_folder)[0], _by_id(mask_folder, self.mask_suffix)[0]
-        if not images and not masks:
-            raise UserError(
-                f"{self.name}: no images in {image_folder} "
-                f"(looked for {' '.join(sorted(SUFFIXES))}); {self.help}"
-            )
-        paired = sorted(images.keys() & masks, key=_natural)
-        return [self.sample(id, images[id], masks[id]) for id in paired]
+        samples = []
+        for before, layout in self.parts().items():
+            images, masks, _ = layout.files(self.root)
+            if not images and not masks:
+                raise UserError(
+                    f"{self.name}: no images in {self.root / layout.images} "
+                    f"(looked for {' '.join(sorted(SUFFIXES))}); {self.help}"
+                )
+            for id in images.keys() & masks:
+                samples.append(self.sample(before + id, images[id], masks[id]))
+        return sorted(samples, key=lambda sample: natural(sample.id))
 
     def faults(self) -> list[str]:
-        image_folder, mask_folder = self.folders()
-        images, image_faults = _by_id(image_folder)
-        masks, mask_faults = _by_id(mask_folder, self.mask_suffix)
-        faults = image_faults + mask_faults
-        faults += [f"{images[i]} has no mask in {mask_folder}" for i in images.keys() - masks]
-        faults += [f"{masks[i]} has no image in {image_folder}" for i in masks.keys() - images]
-        return sorted(faults, key=_natural)
+        faults = []
+        for layout in self.parts().values():
+            image_folder, mask_folder = layout.folders(self.root)
+            images, masks, of_names = layout.files(self.root)
+            faults += of_names
+            faults += [f"{images[i]} has no mask in {mask_folder}" for i in images.keys() - masks]
+            faults += [f"{masks[i]} has no image in {image_folder}" for i in masks.keys() - images]
+        return sorted(faults, key=natural)
 
     def sample(self, id: str, image: Path, mask: Path) -> Sample:
-        return Sample(id, image, mask)
+        match = None if self.group is None else self.group.search(id)
+        return Sample(id, image, mask, group=match[1] if match else None)
 
     def read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        image, mask = read_image(sample.image), read_mask(sample.mask)
+        image = read_image(sample.image)
+        if self.labels is None:
+            mask = read_mask(sample.mask).astype(np.uint8)
+        else:
+            mask = self.labels.read(sample.mask)
         if image.shape[:2] != mask.shape:
             (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
             raise UserError(
@@ -110,7 +231,7 @@ class PairedFolders(Dataset):
         return image, mask
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(str(self.labels).encode())
         for sample in self.samples():
             for path in (sample.image, sample.mask):
                 stat = path.stat()
@@ -118,95 +239,7 @@ class PairedFolders(Dataset):
         return digest.hexdigest()
 
 
-class CVCClinicDB(PairedFolders):
-    """CVC-ClinicDB: 612 frames of 384×288 pixels, from 29 sequences of 25 videos.
-
-    J. Bernal et al., WM-DOVA maps for accurate polyp highlighting in colonoscopy: Validation vs.
-    saliency maps from physicians, Computerized Medical Imaging and Graphics 43, 2015.
-
-    The folders `Original` and `Ground Truth` lie in `root`, or below it in `PNG` or `TIF`.
-    """
-
-    help = (
-        "get it from https://polyp.grand-challenge.org/CVCClinicDB/ and lay it out as "
-        "CVC-ClinicDB/Original/1.tif and CVC-ClinicDB/Ground Truth/1.tif (PNG works too), below "
-        "the folder that POLYP_DATA names, or give its own folder as data.root="
-    )
-
-    # The last frame of each sequence, from the table in the dataset's README.
-    last_frames = (
-        *(25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317),
-        *(342, 363, 383, 408, 428, 447, 466, 478, 503, 528, 546, 571, 591, 612),
-    )
-
-    def __init__(self, root: str | Path):
-        super().__init__(root, "Original", "Ground Truth", name="CVC-ClinicDB")
-
-    def folders(self) -> tuple[Path, Path]:
-        for place in (self.root, self.root / "PNG", self.root / "TIF"):
-            folders = place / self.images, place / self.masks
-            if all(folder.is_dir() for folder in folders):
-                return folders
-        raise self.not_found(
-            f"'Original' and 'Ground Truth' in {self.root}, {self.root}/PNG and {self.root}/TIF"
-        )
-
-    def sample(self, id: str, image: Path, mask: Path) -> Sample:
-        return Sample(id, image, mask, sequence=self.sequence(id))
-
-    @classmethod
-    def sequence(cls, id: str) -> str | None:
-        """The number of a frame's sequence, 1 to 29; None for a file that isn't of the dataset."""
-        if not id.isdecimal() or not 1 <= int(id) <= cls.last_frames[-1]:
-            return None
-        return str(bisect_left(cls.last_frames, int(id)) + 1)
-
-
-class KvasirSEG(PairedFolders):
-    """Kvasir-SEG: 1000 images of 332×352 to 1920×1072 pixels.
-
-    D. Jha et al., Kvasir-SEG: A Segmented Polyp Dataset, MultiMedia Modeling 2020.
-    """
-
-    help = (
-        "python scripts/download_data.py data=kvasir gets it; or unpack it from "
-        "https://datasets.simula.no/kvasir-seg/ to Kvasir-SEG/images and Kvasir-SEG/masks below "
-        "the folder that POLYP_DATA names, or give its own folder as data.root="
-    )
-
-    # Near-identical images, found by comparing all pairs.
-    near_copies = (
-        ("cju76lsehyia10987u54vn8rb", "cju772304yw5t0818vbw8kkjf"),
-        ("cju886ryxnsl50801r93jai7q", "cju8amfdtqi4x09871tygrgqe"),
-        ("cju30bmab08bi0835mvlr6e0r", "cju77k828z46w0871r0avuoo9"),
-    )
-
-    def __init__(self, root: str | Path):
-        super().__init__(root, name="Kvasir-SEG")
-
-    def sample(self, id: str, image: Path, mask: Path) -> Sample:
-        twins = [copies for copies in self.near_copies if id in copies]
-        return Sample(id, image, mask, twin=twins[0][0] if twins else "")
-
-
-def _by_id(folder: Path, suffix: str = "") -> tuple[dict[str, Path], list[str]]:
-    """The image files of a folder by id, their name without `suffix`; and a line a fault."""
-    found: dict[str, Path] = {}
-    faults = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-            continue
-        if not path.stem.endswith(suffix):
-            faults.append(f"{path}: its name does not end with data.dataset.mask_suffix={suffix}")
-            continue
-        id = path.stem.removesuffix(suffix)
-        if id in found:
-            faults.append(f"{found[id]} and {path} have the same id {id}; remove one")
-        found[id] = path
-    return found, faults
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
+def natural(text: str) -> list[tuple[int, str]]:
     """Sorts numbers inside names by value: 2 before 10."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)

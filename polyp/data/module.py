@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,26 @@ from torch import Tensor
 from torch.utils import data
 
 from polyp.data.datasets import Dataset
-from polyp.data.geometry import RESIZES
 from polyp.data.prepared import Prepared, prepare
-from polyp.data.splits import Split, make_split, read_split, take_fraction
+from polyp.data.splits import (
+    Split,
+    make_fold,
+    make_split,
+    read_split,
+    take_fraction,
+    with_validation,
+)
 from polyp.errors import UserError
 from polyp.files import atomic_path
+from polyp.geometry import RESIZES
 
 
 class DataModule(LightningDataModule):
     """Batches of one dataset, divided into training, validation and test set.
 
-    A batch is a dict of `image` float [B, 3, S, S] in [0, 1], `mask` bool [B, 1, S, S], `valid`
-    bool [B, 1, S, S] (False where the image was padded to a square) and `id`, a list of names.
+    A batch is a dict of `image` float [B, C, S, S] in [0, 1], `mask` uint8 [B, 1, S, S] of class
+    indices, `valid` bool [B, 1, S, S] (False where the image was padded to a square), `id`, a list
+    of names, and `group`, a list of the sequence or patient of each, "" where it is not known.
     There is no further normalisation: the batch normalisation after the first convolution does
     it, and black stays 0, the value of the padding and of the corners of turned images.
 
@@ -31,15 +40,18 @@ class DataModule(LightningDataModule):
         dataset: what to read.
         image_size: side S of the square images, in pixels.
         batch_size: images a batch.
-        split: "random" or "sequence", see `make_split`.
+        split: "random" or "sequence", see `make_split`; or "authors", the published one.
         split_seed: seed of the split; apart from `seed`, so that runs of different seeds are
             tested on the same images.
         split_file: a `split.json` to use instead.
+        fold: "k/K", a fold of a cross-validation by group instead, see `make_fold`.
         train_fraction: part of the training set that is used, in (0, 1]. A smaller one is within
             every larger one. An epoch has as many steps as with the whole set, in several passes,
             so that runs of all fractions train equally long, under the same schedule.
         resize: "pad", "crop" or "stretch", see `to_square`.
         augmentation: albumentations transforms, applied to training images in this order.
+        channels: of the images; 1 makes them grey.
+        partial: whether a part of a dataset will do, of which the number of images is known.
         seed: of shuffling and augmentation.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
         cache: folder for decoded datasets; None keeps them in memory.
@@ -55,42 +67,99 @@ class DataModule(LightningDataModule):
         split: str = "random",
         split_seed: int = 0,
         split_file: str | None = None,
+        fold: str | None = None,
         train_fraction: float = 1.0,
         resize: str = "pad",
         augmentation: Sequence = (),
+        channels: int = 3,
+        partial: bool = False,
         seed: int = 0,
         num_workers: int = 0,
         cache: str | None = None,
         root: str | None = None,
     ):
         super().__init__()
-        _check_counts(image_size=image_size, batch_size=batch_size)
+        _check_counts(image_size=image_size, batch_size=batch_size, channels=channels)
         _check_counts(minimum=0, split_seed=split_seed, num_workers=num_workers)
         if resize not in RESIZES:
             raise UserError(f"data.resize={resize}: must be one of {', '.join(RESIZES)}")
         if not isinstance(train_fraction, int | float) or not 0 < train_fraction <= 1:
             raise UserError(f"data.train_fraction={train_fraction}: must be above 0 and at most 1")
-        self.train_fraction = train_fraction
+        if fold is not None and split_file is not None:
+            raise UserError(
+                f"data.fold={fold}: and data.split_file={split_file} exclude each other"
+            )
+        self.train_fraction, self.channels, self.partial = train_fraction, channels, partial
         self.dataset, self.image_size, self.batch_size = dataset, image_size, batch_size
         self.split_by, self.split_seed, self.split_file = split, split_seed, split_file
-        self.resize, self.augmentation = resize, list(augmentation)
+        self.fold, self.resize, self.augmentation = fold, resize, list(augmentation)
         self.seed, self.num_workers, self.cache = seed, num_workers, cache
         self.prepared: Prepared | None = None
-        self.ids: Split = {}
         self.first_epoch, self.first_batch = 0, 0  # where a resumed run goes on
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads and checks the dataset and divides it; a second call does nothing."""
+        """Reads and checks the dataset; a second call does nothing."""
         if self.prepared is not None:
             return
-        self.prepared = prepare(self.dataset, self.image_size, self.resize, self.cache)
+        found, expected = len(self.dataset.samples()), self.dataset.expected
+        if expected is not None and found != expected and not self.partial:
+            raise UserError(
+                f"{self.dataset.name}: {found} of {expected} images; data.partial=true accepts that"
+            )
+        self.prepared = prepare(
+            self.dataset, self.image_size, self.resize, self.cache, self.channels
+        )
+
+    @property
+    def split_name(self) -> str:
+        """How the dataset is divided: "random", "sequence", "authors", "file", "fold k/K"; or
+        "whole", which an external test set is."""
+        if self.dataset.external:
+            return "whole"
+        if self.fold is not None:
+            return f"fold {self.fold}"
+        return self.split_by if self.split_file is None else "file"
+
+    @cached_property
+    def ids(self) -> Split:
+        """The ids of the three parts, after `setup`. An external test set is all "test".
+
+        Raises:
+            UserError: the dataset cannot be divided so.
+        """
+        split = self._split
+        train = take_fraction(split["train"], self.train_fraction, self.split_seed)
+        return split | {"train": train}
+
+    @property
+    def epoch_images(self) -> int:
+        """Images per epoch: those of the training set before a fraction of it is taken."""
+        return len(self._split["train"])
+
+    @cached_property
+    def _split(self) -> Split:
         samples = self.prepared.samples
-        if self.split_file is None:
-            self.ids = make_split(samples, self.split_by, self.split_seed)
-        else:
-            self.ids = read_split(self.split_file, samples)
-        self.epoch_images = len(self.ids["train"])
-        self.ids["train"] = take_fraction(self.ids["train"], self.train_fraction, self.split_seed)
+        if self.dataset.external:
+            for key, value in {"fold": self.fold, "split_file": self.split_file}.items():
+                if value is not None:
+                    raise UserError(f"data.{key}={value}: {self._never_trained_on()}")
+            return {"train": [], "val": [], "test": [sample.id for sample in samples]}
+        if self.split_file is not None:
+            return read_split(self.split_file, samples)
+        if self.fold is not None:
+            return make_fold(samples, self.fold, self.split_seed)
+        if self.split_by != "authors":
+            return make_split(samples, self.split_by, self.split_seed)
+        split = self.dataset.authors_split()
+        if split is None:
+            raise UserError(
+                f"data.split=authors: {self.dataset.name} has no published split; use data.split="
+                "random or a data.split_file"
+            )
+        return with_validation(split, samples, self.split_seed)
+
+    def _never_trained_on(self) -> str:
+        return f"{self.dataset.name} is an external test set, on which nothing is trained"
 
     def write_split(self, path: Path) -> None:
         """Writes the ids of the three parts as `split.json`."""
@@ -98,12 +167,21 @@ class DataModule(LightningDataModule):
             temporary.write_text(json.dumps(self.ids, indent=1) + "\n", encoding="utf-8")
 
     def part(self, name: str, augmentation: Sequence = ()) -> "PolypDataset":
-        """The samples of "train", "val" or "test"."""
-        row_of = {sample.id: row for row, sample in enumerate(self.prepared.samples)}
+        """The samples of "train", "val" or "test"; or "all", which needs no split.
+
+        Raises:
+            UserError: "train" or "val" of an external test set.
+        """
+        samples = self.prepared.samples
+        if name == "all":
+            return PolypDataset(self.prepared, list(range(len(samples))), augmentation)
+        if self.dataset.external and name != "test":
+            raise UserError(f"{self._never_trained_on()}: it has no part {name}")
+        row_of = {sample.id: row for row, sample in enumerate(samples)}
         return PolypDataset(self.prepared, [row_of[id] for id in self.ids[name]], augmentation)
 
     def loader(self, name: str) -> data.DataLoader:
-        """All of "train", "val" or "test", in its order and as it is."""
+        """All of "train", "val", "test" or "all", in its order and as it is."""
         return self._loader(self.part(name))
 
     def train_dataloader(self) -> data.DataLoader:
@@ -206,13 +284,13 @@ class PolypDataset(data.Dataset):
         index, seed = item if isinstance(item, tuple) else (item, None)
         row = self.rows[index]
         if row is None:
-            size = self.prepared.images.shape[1]
-            nowhere = torch.zeros(1, size, size, dtype=torch.bool)
+            _, height, width, channels = self.prepared.images.shape
             return {
-                "image": torch.zeros(3, size, size),
-                "mask": nowhere,
-                "valid": nowhere,
+                "image": torch.zeros(channels, height, width),
+                "mask": torch.zeros(1, height, width, dtype=torch.uint8),
+                "valid": torch.zeros(1, height, width, dtype=torch.bool),
                 "id": "",
+                "group": "",
             }
         image, mask = self.prepared.images[row], self.prepared.masks[row]
         top, bottom, left, right = self.prepared.insides[row]
@@ -222,14 +300,16 @@ class PolypDataset(data.Dataset):
             # One generator for all transforms: with one each, from one seed, the choices of two
             # transforms would always agree.
             self.augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
-            channels = np.stack([mask, valid], axis=2).astype(np.uint8)
-            turned = self.augment(image=np.ascontiguousarray(image), mask=channels)
+            both = np.stack([mask, valid], axis=2)
+            turned = self.augment(image=np.ascontiguousarray(image), mask=both)
             image, mask, valid = turned["image"], turned["mask"][..., 0], turned["mask"][..., 1]
+        sample = self.prepared.samples[row]
         return {
             "image": torch.tensor(image).permute(2, 0, 1).float().div_(255),
-            "mask": torch.tensor(mask, dtype=torch.bool)[None],
+            "mask": torch.tensor(mask, dtype=torch.uint8)[None],
             "valid": torch.tensor(valid, dtype=torch.bool)[None],
-            "id": self.prepared.samples[row].id,
+            "id": sample.id,
+            "group": sample.group or "",
         }
 
 

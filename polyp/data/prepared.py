@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from polyp.data.datasets import Dataset
-from polyp.data.geometry import to_square
 from polyp.data.sample import Sample
 from polyp.errors import UserError
+from polyp.geometry import to_square
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of what `prepare` makes out of a file: count up when it changes, caches then renew
+VERSION = 2  # of what `prepare` makes out of a file: count up when it changes, caches then renew
 SHOWN_FAULTS = 5
 
 
@@ -29,8 +30,8 @@ class Prepared:
 
     Attributes:
         samples: sorted by id.
-        images: uint8 [n, size, size, 3].
-        masks: bool [n, size, size].
+        images: uint8 [n, size, size, C].
+        masks: uint8 [n, size, size] of class indices.
         insides: int [n, 4], the (top, bottom, left, right) that is image and not padding.
     """
 
@@ -40,28 +41,32 @@ class Prepared:
     insides: np.ndarray
 
 
-def prepare(dataset: Dataset, size: int, resize: str, cache: str | Path | None) -> Prepared:
+def prepare(
+    dataset: Dataset, size: int, resize: str, cache: str | Path | None, channels: int = 3
+) -> Prepared:
     """Reads a dataset at size×size pixels, checking every file of it.
 
     Args:
         dataset: where to read.
-        size, resize: as in `polyp.data.geometry.to_square`.
+        size, resize: as in `polyp.geometry.to_square`.
         cache: a folder that keeps the arrays for the next run; None keeps them in memory alone.
             What is kept is found again by the names, sizes and times of the files it was made
             of, so a changed dataset is read anew.
+        channels: of the images; 1 makes them grey.
 
     Raises:
         UserError: all faults of the dataset at once: missing partners, unreadable files, images
-            and masks of different size, ids that occur twice. Or the cache cannot be written.
+            and masks of different size, images of other channels, ids that occur twice. Or there
+            is nothing but background in the masks. Or the cache cannot be written.
     """
     samples = dataset.samples()
     if cache is None:
-        return Prepared(samples, **_read_all(dataset, samples, size, resize))
-    key = json.dumps([VERSION, dataset.name, dataset.fingerprint(), size, resize])
+        return Prepared(samples, **_read_all(dataset, samples, size, resize, channels))
+    key = json.dumps([VERSION, dataset.name, dataset.fingerprint(), size, resize, channels])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     entry = Path(cache) / f"{dataset.name}-{size}-{resize}-{digest}"
     if dataset.faults() or not entry.is_dir():
-        arrays = _read_all(dataset, samples, size, resize)
+        arrays = _read_all(dataset, samples, size, resize, channels)
         try:
             _keep(entry, arrays)
         except OSError as error:  # numpy's own, of a write that fell short, has no strerror
@@ -75,22 +80,29 @@ def prepare(dataset: Dataset, size: int, resize: str, cache: str | Path | None) 
 
 
 def _read_all(
-    dataset: Dataset, samples: list[Sample], size: int, resize: str
+    dataset: Dataset, samples: list[Sample], size: int, resize: str, channels: int
 ) -> dict[str, np.ndarray]:
     """The arrays of `Prepared`; or a UserError that lists the dataset's faults."""
     count = len(samples)
     arrays = {
-        "images": np.zeros((count, size, size, 3), np.uint8),
-        "masks": np.zeros((count, size, size), bool),
+        "images": np.zeros((count, size, size, channels), np.uint8),
+        "masks": np.zeros((count, size, size), np.uint8),
         "insides": np.zeros((count, 4), np.int64),
     }
 
     def read(row: int) -> str | None:
         try:
             image, mask = dataset.read(samples[row])
+            image = _with_channels(image, channels, samples[row])
+            if mask.max() >= dataset.num_classes:
+                raise UserError(
+                    f"{samples[row].mask or samples[row].id}: a mask of class {mask.max()}, but "
+                    f"{dataset.name} has {dataset.num_classes} classes, from 0"
+                )
         except UserError as error:
             return str(error)
-        for array, value in zip(arrays.values(), to_square(image, mask, size, resize), strict=True):
+        square = to_square(image, mask, size, resize, dataset.num_classes)
+        for array, value in zip(arrays.values(), square, strict=True):
             array[row] = value
         return None
 
@@ -99,7 +111,19 @@ def _read_all(
         faults = dataset.faults() + [fault for fault in bar if fault]
     if faults:
         raise _faulty(dataset, faults)
+    if count and not arrays["masks"].any():
+        raise UserError(f"{dataset.name}: the masks of all {count} images are empty")
     return arrays
+
+
+def _with_channels(image: np.ndarray, channels: int, sample: Sample) -> np.ndarray:
+    if image.shape[2] == channels:
+        return image
+    if (image.shape[2], channels) == (3, 1):
+        return np.asarray(Image.fromarray(image).convert("L"))[..., None]
+    raise UserError(
+        f"data.channels={channels}: {sample.image or sample.id} has {image.shape[2]} channels"
+    )
 
 
 def _keep(entry: Path, arrays: dict[str, np.ndarray]) -> None:

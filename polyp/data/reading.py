@@ -1,6 +1,7 @@
 """Reading images and masks from files, refusing by name what cannot be read right."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tifffile
@@ -9,6 +10,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from polyp.errors import UserError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+
+
+# Greys of a binary mask that are neither dark nor bright, and which part of what isn't dark may be
+# so: edges are, in masks stored as JPEG or resized, but no area.
+MIDDLE = range(64, 192)
+MOST_MIDDLE, MOST_FLAT = 0.25, 0.02
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -24,7 +31,7 @@ def read_image(path: str | Path) -> np.ndarray:
         UserError: the file is missing, truncated, not an image, has several pages, transparent
             pixels, or a pixel type other than 8 or 16 bits.
     """
-    pixels = _read(Path(path))
+    pixels = _eight_bits(Path(path), read_pixels(path))
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     return np.ascontiguousarray(pixels)
@@ -40,27 +47,60 @@ def read_mask(path: str | Path) -> np.ndarray:
         bool [H, W].
 
     Raises:
-        UserError: as for `read_image`; or the mask is not black but nowhere brighter than 127,
-            as masks that store class numbers are: they would silently be read as empty.
+        UserError: as for `read_image`; or the mask is not dark and bright alone, as masks of
+            several classes and photographs are not: thresholded, they would silently be wrong.
     """
-    pixels = _read(Path(path))
+    pixels = _eight_bits(Path(path), read_pixels(path))
     if pixels.ndim == 3:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
-    brightest = int(pixels.max())
-    if 0 < brightest <= 127:
+    if 0 < pixels.max() < MIDDLE.stop and not (pixels > 127).any():
         raise UserError(
-            f"{path}: the mask's brightest grey is {brightest}, but polyp is where grey > 127; "
-            "store polyp as 255"
+            f"{path}: {_values(pixels)}, but polyp is where grey > 127; if polyp is stored as "
+            f"{pixels.max()}: data.dataset.foreground={pixels.max()}"
+        )
+    middle = (pixels >= MIDDLE.start) & (pixels < MIDDLE.stop)
+    # Flat: grey as the neighbours to the right and below, which an edge's greys are not.
+    grey = pixels.astype(np.int16)
+    flat = middle[:-1, :-1] & (abs(grey[:-1, :-1] - grey[1:, :-1]) < 3)
+    flat &= abs(grey[:-1, :-1] - grey[:-1, 1:]) < 3
+    lit = np.count_nonzero(pixels >= MIDDLE.start)
+    if np.count_nonzero(middle) > MOST_MIDDLE * lit or np.count_nonzero(flat) > MOST_FLAT * lit:
+        raise UserError(
+            f"{path}: {_values(pixels)}, so it is no mask of polyp (bright) and background (dark); "
+            "data.dataset.labels= names the classes of masks that have several"
         )
     return pixels > 127
 
 
-def _read(path: Path) -> np.ndarray:
-    """uint8 [H, W] or [H, W, 3]."""
+def _values(pixels: np.ndarray) -> str:
+    """The values of a mask in words: the commonest ones, if they are many."""
+    values, counts = np.unique(pixels, return_counts=True)
+    if len(values) == 1:
+        return f"its only value is {values[0]}"
+    shown = np.sort(values[np.argsort(-counts, kind="stable")[:4]]).tolist()
+    most = f"its {len(values)} values are mostly" if len(values) > 4 else "its values are"
+    return f"{most} {', '.join(map(str, shown[:-1]))} and {shown[-1]}"
+
+
+def read_pixels(path: str | Path, palette: Literal["colours", "indices"] = "colours") -> np.ndarray:
+    """The pixels in a file as they are stored, [H, W] or [H, W, 3].
+
+    Args:
+        path: the file.
+        palette: what the pixels of an image with a palette are: "colours" or their "indices".
+
+    Returns:
+        Whole numbers of 8 bits or more, or bool where a pixel has one bit.
+
+    Raises:
+        UserError: as for `read_image`, but for the pixel type.
+    """
+    path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    tiff = path.suffix.lower() in (".tif", ".tiff")
     try:
-        pixels = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_other(path)
+        pixels = _read_tiff(path, palette) if tiff else _read_other(path, palette)
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: not an image file, or its header is damaged") from error
     except tifffile.TiffFileError as error:
@@ -74,10 +114,12 @@ def _read(path: Path) -> np.ndarray:
         raise UserError(f"{path}: cannot be decoded ({reason}); fetch the file anew") from error
     if pixels.size == 0:
         raise UserError(f"{path}: the image has no pixels")
-    return _eight_bits(path, pixels)
+    if pixels.dtype.kind not in "biu":
+        raise UserError(f"{path}: pixels of type {pixels.dtype}; store it with 8 or 16 bits")
+    return pixels
 
 
-def _read_tiff(path: Path) -> np.ndarray:
+def _read_tiff(path: Path, palette: str) -> np.ndarray:
     """TIFFs go through tifffile, which ignores the photometric tag.
 
     The tag is wrong in CVC-ClinicDB's originals: Pillow refuses them, and OpenCV returns the red
@@ -87,7 +129,7 @@ def _read_tiff(path: Path) -> np.ndarray:
         if len(tiff.pages) != 1:
             raise UserError(f"{path}: has {len(tiff.pages)} pages; one image a file is needed")
         page = tiff.pages[0]
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE and palette != "indices":
             raise UserError(f"{path}: a TIFF with a palette; store it as greyscale or RGB")
         pixels = page.asarray()
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
@@ -97,7 +139,7 @@ def _read_tiff(path: Path) -> np.ndarray:
     return _without_alpha(path, pixels)
 
 
-def _read_other(path: Path) -> np.ndarray:
+def _read_other(path: Path, palette: str) -> np.ndarray:
     with Image.open(path) as image:
         if getattr(image, "n_frames", 1) != 1:
             raise UserError(f"{path}: has {image.n_frames} frames; one image a file is needed")
@@ -107,8 +149,8 @@ def _read_other(path: Path) -> np.ndarray:
             raise UserError(f"{path}: floating-point pixels; store it with 8 or 16 bits")
         if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
             return np.asarray(image)
-        if image.mode == "1":
-            return np.asarray(image.convert("L"))
+        if image.mode == "1" or (image.mode == "P" and palette == "indices"):
+            return np.asarray(image)
         if image.mode == "L" and "transparency" not in image.info:
             return np.asarray(image)
         if image.has_transparency_data:

@@ -13,11 +13,11 @@ class Sample:
         image: file of the image; None where it is generated.
         mask: file of the mask; None where it is generated.
         twin: samples that share a non-empty twin are near copies: no split separates them.
-        sequence: the video sequence that the frame is taken from; None where there is none.
+        group: the video sequence or patient that the image is of; None where it is not known.
     """
 
     id: str
     image: Path | None = None
     mask: Path | None = None
     twin: str = ""
-    sequence: str | None = None
+    group: str | None = None

@@ -1,6 +1,8 @@
 """Dividing a dataset into training, validation and test set."""
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from polyp.errors import UserError
 
 PARTS = ("train", "val", "test")
 FRACTIONS = (0.70, 0.15, 0.15)
+AUTHORS_VAL = 0.1  # of the training images, where the authors of a dataset divide in two only
 
 Split = dict[str, list[str]]  # the ids of each of the three parts
 
@@ -20,25 +23,22 @@ def make_split(samples: list[Sample], by: str, seed: int) -> Split:
     Args:
         samples: the whole dataset, in any order.
         by: "random" divides single images (of known near copies, the group); "sequence" whole
-            video sequences, as neighbouring frames of a video are near copies of each other.
+            groups, as neighbouring frames of a video are near copies of each other.
         seed: of the shuffling; the split depends on it and on the ids alone.
 
     Returns:
         Ids of "train", "val" and "test", each in the samples' order.
 
     Raises:
-        UserError: an unknown `by`, no sequences known, or too few groups for three parts.
+        UserError: an unknown `by`, no groups known, or too few for three parts.
     """
     if by not in ("random", "sequence"):
-        raise UserError(f"data.split={by}: must be random or sequence")
-    if by == "sequence" and (unknown := [s.id for s in samples if s.sequence is None]):
-        raise UserError(
-            f"data.split=sequence: the video sequence of {len(unknown)} images is not known "
-            f"(the first is {unknown[0]}); use data.split=random"
-        )
+        raise UserError(f"data.split={by}: must be random, sequence or authors")
+    if by == "sequence":
+        _check_groups(samples, "data.split=sequence", "video sequence")
     groups: dict[str, list[str]] = {}
     for sample in sorted(samples, key=lambda s: s.id):
-        key = f"sequence {sample.sequence}" if by == "sequence" else sample.twin or sample.id
+        key = f"sequence {sample.group}" if by == "sequence" else sample.twin or sample.id
         groups.setdefault(key, []).append(sample.id)
     if len(groups) < len(PARTS):
         raise UserError(
@@ -55,12 +55,111 @@ def make_split(samples: list[Sample], by: str, seed: int) -> Split:
         part = max(PARTS, key=room.__getitem__)
         room[part] -= len(ids)
         part_of |= dict.fromkeys(ids, part)
-    return {part: [s.id for s in samples if part_of[s.id] == part] for part in PARTS}
+    return _in_order(samples, part_of)
 
 
 def _sizes(count: int) -> tuple[int, int, int]:
     held_out = max(1, round(FRACTIONS[1] * count))
     return count - 2 * held_out, held_out, held_out
+
+
+def make_fold(samples: list[Sample], fold: str, seed: int) -> Split:
+    """One fold of a cross-validation by group.
+
+    The test parts of the K folds are together the whole dataset, each group in one of them, and
+    of nearly as many images each. Validation takes groups of its own from the rest, of about 15 %
+    of the images.
+
+    Args:
+        samples: the whole dataset, in any order.
+        fold: "k/K", k from 1 to K.
+        seed: the folds depend on it and on the ids alone.
+
+    Returns:
+        As `make_split`.
+
+    Raises:
+        UserError: not such a fold, no groups known, or too few of them.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", str(fold))
+    number, folds = (int(n) for n in match.groups()) if match else (0, 0)
+    if folds < 2 or not 1 <= number <= folds:
+        raise UserError(f"data.fold={fold}: must be k/K, as 1/5 to 5/5")
+    _check_groups(samples, f"data.fold={fold}", "video sequence or patient")
+    groups = _grouped(samples)
+    order = [list(groups)[i] for i in np.random.default_rng(seed).permutation(len(groups))]
+    # The largest group first, each to the fold that has least: those of one size come at random.
+    tests: list[list[str]] = [[] for _ in range(folds)]
+    for name in sorted(order, key=lambda name: -len(groups[name])):
+        smallest = min(tests, key=lambda names: sum(len(groups[n]) for n in names))
+        smallest.append(name)
+    test = tests[number - 1]
+    rest = {name: ids for name, ids in groups.items() if name not in test}
+    if not all(tests) or len(rest) < 2:
+        raise UserError(
+            f"data.fold={fold}: {len(groups)} groups of images are too few for {folds} folds, each "
+            "with training, validation and test groups of its own"
+        )
+    val = _draw(rest, FRACTIONS[1] * len(samples), np.random.default_rng([seed, number]))
+    part_of = {
+        id: "test" if name in test else "val" if name in val else "train"
+        for name, ids in groups.items()
+        for id in ids
+    }
+    return _in_order(samples, part_of)
+
+
+def with_validation(split: Split, samples: list[Sample], seed: int) -> Split:
+    """A published split, with validation images of its training images if it has none.
+
+    Groups and near copies stay together. The choice depends on the seed and the ids alone.
+    """
+    if "val" in split:
+        return {part: split[part] for part in PARTS}
+    train = set(split["train"])
+    groups = _grouped(sample for sample in samples if sample.id in train)
+    if len(groups) < 2:
+        raise UserError("data.split=authors: too few training images to validate on some of them")
+    val = _draw(groups, AUTHORS_VAL * len(train), np.random.default_rng(seed))
+    held_out = {id for name in val for id in groups[name]}
+    return {
+        "train": [id for id in split["train"] if id not in held_out],
+        "val": [id for id in split["train"] if id in held_out],
+        "test": split["test"],
+    }
+
+
+def _check_groups(samples: list[Sample], option: str, what: str) -> None:
+    if unknown := [sample.id for sample in samples if sample.group is None]:
+        raise UserError(
+            f"{option}: the {what} of {len(unknown)} images is not known "
+            f"(the first is {unknown[0]}); use data.split=random"
+        )
+
+
+def _grouped(samples: Iterable[Sample]) -> dict[str, list[str]]:
+    """Ids by group; where it is not known, by near copies, or each by itself."""
+    groups: dict[str, list[str]] = {}
+    for sample in sorted(samples, key=lambda s: s.id):
+        key = f"image {sample.twin or sample.id}" if sample.group is None else sample.group
+        groups.setdefault(key, []).append(sample.id)
+    return groups
+
+
+def _draw(groups: dict[str, list[str]], images: float, rng: np.random.Generator) -> list[str]:
+    """Some of the groups, not all: in random order, those that bring the sum nearer to `images`."""
+    names = list(groups)
+    drawn, count = [], 0
+    for index in rng.permutation(len(names)):
+        size = len(groups[names[index]])
+        if abs(count + size - images) < abs(count - images) and len(drawn) < len(names) - 1:
+            drawn.append(names[index])
+            count += size
+    return drawn or [min(names, key=lambda name: len(groups[name]))]
+
+
+def _in_order(samples: list[Sample], part_of: dict[str, str]) -> Split:
+    return {part: [s.id for s in samples if part_of[s.id] == part] for part in PARTS}
 
 
 def take_fraction(ids: list[str], fraction: float, seed: int) -> list[str]:

@@ -6,9 +6,12 @@ isotropic, and positions, outlines and the light are drawn uniformly over all an
 is turned therefore tells nothing about it, which is what an equivariant network assumes.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from polyp.data.datasets import Dataset
+from polyp.data.labels import Labels
 from polyp.data.sample import Sample
 from polyp.errors import UserError
 
@@ -17,34 +20,55 @@ CAMERA = 1.6  # distance of the scope from the mucosa, in half frames
 
 
 class Synthetic(Dataset):
-    """The dataset: `images` scenes of `size`×`size` pixels; other seeds give other scenes."""
+    """The dataset: `images` scenes of `size`×`size` pixels; other seeds give other scenes.
+
+    With three classes, as `labels=[background, polyp, instrument]`, the same scenes have
+    instruments in them, which hide what is behind them.
+    """
 
     name = "synthetic"
 
-    def __init__(self, images: int = 240, size: int = 128, seed: int = 0):
+    def __init__(
+        self,
+        images: int = 240,
+        size: int = 128,
+        seed: int = 0,
+        labels: Sequence[str] | Mapping[str, int | Sequence[int]] | None = None,
+    ):
         for key, value, least in [("images", images, 3), ("size", size, 16), ("seed", seed, 0)]:
             if type(value) is not int or value < least:
                 key = f"data.dataset.{key}"
                 raise UserError(f"{key}={value!r}: must be an integer of at least {least}")
         self.images, self.size, self.seed = images, size, seed
+        self.num_classes = 2 if labels is None else len(Labels(labels).names)
+        if self.num_classes > 3:
+            raise UserError(
+                f"data.dataset.labels={list(labels)}: synthetic scenes have three classes at most: "
+                "background, polyp and instrument"
+            )
 
     def samples(self) -> list[Sample]:
         """One sample a scene, in their order; nothing is drawn before `read`."""
         return [Sample(id=f"scene-{index:04d}") for index in range(self.images)]
 
     def read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        """Image uint8 [size, size, 3] and mask bool [size, size] of a sample."""
-        return scene(self.seed, int(sample.id.removeprefix("scene-")), self.size)
+        """Image uint8 [size, size, 3] and mask uint8 [size, size] of a sample."""
+        index = int(sample.id.removeprefix("scene-"))
+        return scene(self.seed, index, self.size, instruments=self.num_classes == 3)
 
     def fingerprint(self) -> str:
         """Names the content: equal fingerprints, equal scenes."""
-        return f"synthetic-v{VERSION} images={self.images} size={self.size} seed={self.seed}"
+        name = f"synthetic-v{VERSION} images={self.images} size={self.size} seed={self.seed}"
+        return name if self.num_classes == 2 else f"{name} classes={self.num_classes}"
 
 
-def scene(seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scene `index` of `seed`: image uint8 [size, size, 3] and mask bool [size, size].
+def scene(
+    seed: int, index: int, size: int, instruments: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scene `index` of `seed`: image uint8 [size, size, 3] and mask uint8 [size, size].
 
-    A pure function of its arguments: no scene depends on which others were drawn before it.
+    The mask is 0 for the background, 1 for polyps, 2 for instruments. A pure function of its
+    arguments: no scene depends on which others were drawn before it.
     """
     rng = np.random.default_rng([seed, index])
     axis = (np.arange(size) + 0.5) * (2 / size) - 1
@@ -63,11 +87,17 @@ def scene(seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     exposure = rng.uniform(1.5, 2.2)
     image = 1 - np.exp(-exposure * diffuse[..., None] * _albedo(rng, axis, bump))  # stays below 1
     image += (lit * glint)[..., None] * (1 - image)
+    mask = (bump > 0.5).astype(np.uint8)
+    if instruments:
+        # Of its own randomness: the scene behind it is the one without instruments.
+        steel, cover = _instrument(np.random.default_rng([seed, index, 1]), x, y)
+        image += cover[..., None] * (steel - image)
+        mask[cover > 0.5] = 2
 
     rim = rng.uniform(1.15, 1.7)  # radius of the scope's round view: the corners are dark below √2
     view = 1 / (1 + np.exp((np.hypot(x, y) - rim) / 0.015))
     image = image * view[..., None] + rng.normal(0, 0.008, image.shape)  # the sensor's noise
-    mask = (bump > 0.5) & (view > 0.5)
+    mask[view <= 0.5] = 0
     return np.rint(255 * image.clip(0, 1)).astype(np.uint8), mask
 
 
@@ -112,6 +142,26 @@ def _polyps(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> tuple[np.
         height += rng.uniform(0.3, 0.8) * radius * profile * (1 - bump)  # behind those before it
         bump = 1 - (1 - bump) * (1 - profile)
     return bump, height
+
+
+def _instrument(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+    """A steel rod from its tip out of the frame, in two scenes of three.
+
+    Its colour [size, size, 3], and how much of each pixel [size, size] it covers.
+    """
+    tip_x, tip_y = _in_disc(rng, 0.7)
+    angle, width = rng.uniform(0, 2 * np.pi), rng.uniform(0.07, 0.15)  # half of its width
+    along = (x - tip_x) * np.cos(angle) + (y - tip_y) * np.sin(angle)
+    across = ((y - tip_y) * np.cos(angle) - (x - tip_x) * np.sin(angle)) / width
+    edge = 0.01 / width
+    side = 1 / (1 + np.exp(((np.abs(across) - 1) / edge).clip(-50, 50)))
+    cover = side / (1 + np.exp((-along / 0.01).clip(-50, 50)))
+    cover = cover * (rng.uniform() < 2 / 3)
+    round_off = np.sqrt((1 - across**2).clip(0.05))  # a cylinder: bright in the middle
+    coil = 1 + 0.12 * np.sin(2 * np.pi * along / rng.uniform(0.06, 0.12))
+    glint = np.exp(-(((across - rng.uniform(-0.5, 0.5)) / 0.15) ** 2))
+    grey = rng.uniform(0.35, 0.6) * round_off * coil + 0.3 * glint
+    return grey.clip(0, 1)[..., None] * np.array([0.92, 0.97, 1.0]), cover
 
 
 def _distance_to_lumen(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Measuring a trained model: scores on a test set, and whether its masks turn with the image."""
 
 from polyp.evaluation.equivariance import Sweep, check_angles, rotation_sweep
+from polyp.evaluation.evaluate import evaluate, examples
 from polyp.evaluation.figures import (
     Example,
     Turned,
@@ -8,27 +9,23 @@ from polyp.evaluation.figures import (
     overlay,
     predictions_figure,
 )
-from polyp.evaluation.inference import evaluation_mode, predict
-from polyp.evaluation.report import evaluate
-from polyp.evaluation.rotation import disc, rotate, rotate_image, rotate_mask
+from polyp.evaluation.inference import evaluation_mode
+from polyp.evaluation.results import Results
 from polyp.evaluation.scores import dice, scores, summary
 
 __all__ = [
     "Example",
+    "Results",
     "Sweep",
     "Turned",
     "check_angles",
     "dice",
-    "disc",
     "equivariance_figure",
     "evaluate",
     "evaluation_mode",
+    "examples",
     "overlay",
-    "predict",
     "predictions_figure",
-    "rotate",
-    "rotate_image",
-    "rotate_mask",
     "rotation_sweep",
     "scores",
     "summary",

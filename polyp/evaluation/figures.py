@@ -41,10 +41,10 @@ OUTLIERS = {
 
 @dataclass(frozen=True)
 class Turned:
-    """One image rotated, all arrays [S,S] but for the image.
+    """One image rotated: image float [S,S,3] in [0,1], masks bool [K,S,S] of K classes.
 
-    image: float [S,S,3] in [0,1]. rotated: the rotated mask, R f(x). found: the mask of the rotated
-    image, f(R x). region: where the two are compared. dice: their Dice there.
+    rotated: the rotated masks, R f(x). found: the masks of the rotated image, f(R x). region: bool
+    [S,S], where the two are compared. dice: their mean Dice there, the consistency.
     """
 
     angle: float
@@ -57,9 +57,11 @@ class Turned:
 
 @dataclass(frozen=True)
 class Example:
-    """One test image with its masks: image float [S,S,3] in [0,1], all others bool [S,S]."""
+    """One test image with its masks: image float [S,S,3] in [0,1], truth and prediction bool
+    [K,S,S] of K classes, valid bool [S,S]. id: the image's."""
 
     label: str
+    id: str
     image: np.ndarray
     truth: np.ndarray
     prediction: np.ndarray
@@ -72,7 +74,7 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
     """Consistency against the rotation angle: a box an angle, their means, and the ceiling."""
     order = np.argsort(sweep.angles)
     angles = np.array(sweep.angles)[order]
-    dice, ceiling = sweep.dice[:, order], sweep.ceiling[:, order]
+    dice, ceiling = sweep.dice.mean(axis=2)[:, order], sweep.ceiling.mean(axis=2)[:, order]
     span = max(np.ptp(angles), 10.0)
     # Boxes side by side, but no hairlines where two angles are close, and no slabs where few are.
     width = np.clip(0.6 * np.diff(angles, append=np.inf).min(), 0.006 * span, 0.03 * span)
@@ -172,7 +174,7 @@ def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
         for row, example in zip(grid, examples, strict=True):
             panels = [
                 ("image", example.image, ""),
-                ("truth", np.repeat(example.truth[..., None].astype(float), 3, axis=-1), ""),
+                ("truth", _in_colours(example.truth), ""),
                 (
                     "prediction",
                     overlay(example.image, example.prediction, example.truth, example.valid),
@@ -183,7 +185,7 @@ def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
                 masks = overlay(turned.image, turned.found, turned.rotated, turned.region)
                 panels += [
                     (f"rotated by {turned.angle:g}°", turned.image, ""),
-                    (f"masks at {turned.angle:g}°", masks, f"Dice {turned.dice:.3f}"),
+                    (f"masks at {turned.angle:g}°", masks, f"consistency {turned.dice:.3f}"),
                 ]
             for axes, (name, picture, caption) in zip(row, panels, strict=True):
                 axes.imshow(picture)
@@ -193,7 +195,7 @@ def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
                 axes.set_xlabel(caption)
                 if axes in grid[0]:
                     axes.set_title(name)
-            row[0].set_ylabel(example.label)
+            row[0].set_ylabel(f"{example.label}: {shortened(example.id)}")
         figure.suptitle(title)
         figure.legend(
             handles=[
@@ -209,20 +211,41 @@ def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
     return figure
 
 
+def shortened(id: str, most: int = 20) -> str:
+    """An image's id for a label; of a long one the start."""
+    return id if len(id) <= most else id[: most - 1] + "…"
+
+
+def _in_colours(masks: np.ndarray) -> np.ndarray:
+    """Masks bool [K,S,S] as a picture float [S,S,3]: white, or a colour per class if several."""
+    picture = np.zeros((*masks.shape[1:], 3))
+    colours = class_colours(len(masks)) if len(masks) > 1 else [(1.0, 1.0, 1.0)]
+    for mask, colour in zip(masks, colours, strict=True):
+        picture[mask] = colour
+    return picture
+
+
+def class_colours(count: int) -> list[tuple[float, float, float]]:
+    """A colour in [0,1] per foreground class, for label maps and overlays."""
+    colours = (SKY, "#E69F00", "#009E73", "#CC79A7", VERMILLION, BLUE, YELLOW)
+    return [to_rgb(colours[index % len(colours)]) for index in range(count)]
+
+
 def overlay(
     image: np.ndarray, found: np.ndarray, reference: np.ndarray, region: np.ndarray
 ) -> np.ndarray:
     """The image in grey with two masks in colour, and darker where they are not compared.
 
-    image: float [H,W,3] in [0,1]; found, reference, region: bool [H,W]. Returns float [H,W,3]: blue
-    in both masks, yellow only in found, vermillion only in the reference.
+    image: float [H,W,3] in [0,1]; found, reference: bool [K,H,W]; region: bool [H,W]. Returns float
+    [H,W,3]: blue in both masks of a class, yellow only in found, vermillion only in the reference.
     """
     grey = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1)
     picture = np.where(region[..., None], 0.75, 0.3) * grey
+    both = (found & reference).any(axis=0)
     for mask, colour in [
-        (found & reference, SKY),
-        (found & ~reference, YELLOW),
-        (reference & ~found, VERMILLION),
+        (both, SKY),
+        (found.any(axis=0) & ~both, YELLOW),
+        (reference.any(axis=0) & ~both & ~found.any(axis=0), VERMILLION),
     ]:
         mask = mask & region
         picture[mask] = 0.15 * picture[mask] + 0.85 * np.array(to_rgb(colour))

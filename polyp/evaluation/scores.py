@@ -12,8 +12,8 @@ RESAMPLES = 10_000
 def scores(prediction: Tensor, truth: Tensor, region: Tensor) -> dict[str, Tensor]:
     """Dice, IoU, precision and recall of each mask, over the pixels in `region`.
 
-    prediction, truth: bool [B,1,H,W]; region: bool, broadcastable to them.
-    Returns {"dice", "iou", "precision", "recall"}, each float64 [B] on the CPU, in [0,1].
+    prediction, truth: bool [B, K, H, W] of K classes; region: bool, broadcastable to them.
+    Returns {"dice", "iou", "precision", "recall"}, each float64 [B, K] on the CPU, in [0, 1].
 
     Two empty masks agree: all four scores are 1. If only one mask is empty, all four are 0, also
     the one that would be 0/0 (precision without predicted pixels, recall without true ones).
@@ -33,15 +33,15 @@ def scores(prediction: Tensor, truth: Tensor, region: Tensor) -> dict[str, Tenso
 
 
 def dice(prediction: Tensor, truth: Tensor, region: Tensor) -> Tensor:
-    """Dice alone, float64 [B] on the CPU; shapes and empty masks as in `scores`."""
+    """Dice alone, float64 [B, K] on the CPU; shapes and empty masks as in `scores`."""
     return scores(prediction, truth, region)["dice"]
 
 
 def _counts(prediction: Tensor, truth: Tensor, region: Tensor) -> Tensor:
-    """Pixels in both masks, in the prediction and in the truth: float64 [3,B] on the CPU."""
+    """Pixels in both masks, in the prediction and in the truth: float64 [3, B, K] on the CPU."""
     masks = torch.stack([prediction & truth, prediction, truth]) & region
     # Not converted on the device, because Apple's GPUs have no float64.
-    return masks.sum(dim=(2, 3, 4)).cpu().double()
+    return masks.sum(dim=(3, 4)).cpu().double()
 
 
 def summary(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from polyp.evaluation.rotation import rotate
+from polyp.geometry import rotate
 from polyp.layers.family import LayerFamily
 
 SIZE = 65  # of the image; odd, so that its middle is a pixel

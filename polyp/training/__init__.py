@@ -1,7 +1,8 @@
 """Training: one step, its loss and schedule, and what is written along the way."""
 
 from polyp.training.checkpoints import Checkpoints
-from polyp.training.losses import BCEDiceLoss
+from polyp.training.logging import make_loggers
+from polyp.training.losses import BCEDiceLoss, CrossEntropyDiceLoss
 from polyp.training.module import Segmentation
 from polyp.training.monitors import EquivarianceMonitor, ValidationImages
 from polyp.training.progress import RunProgress
@@ -12,6 +13,7 @@ from polyp.training.trainer import make_trainer
 __all__ = [
     "BCEDiceLoss",
     "Checkpoints",
+    "CrossEntropyDiceLoss",
     "EarlyStopping",
     "EquivarianceMonitor",
     "RunProgress",
@@ -19,6 +21,7 @@ __all__ = [
     "ValidationImages",
     "constant",
     "cosine",
+    "make_loggers",
     "make_trainer",
     "one_cycle",
 ]

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from polyp.files import atomic_path
-from polyp.survival import Stopped, on_signals
+from polyp.runs.signals import Stopped, on_signals
 
 
 class Checkpoints(Checkpoint):

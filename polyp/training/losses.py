@@ -32,3 +32,30 @@ class BCEDiceLoss(nn.Module):
         either = probability.sum((1, 2, 3)) + mask.sum((1, 2, 3))
         dice = (2 * both + self.smooth) / (either + self.smooth)
         return self.bce * bce + self.dice * (1 - dice).mean()
+
+
+class CrossEntropyDiceLoss(nn.Module):
+    """Weighted sum of cross-entropy and soft Dice loss, for classes that exclude each other.
+
+    The Dice loss is the mean over all classes but the first, the background. Padding is trained on
+    as background, for the reason given in `BCEDiceLoss`.
+
+    Args:
+        cross_entropy, dice: weights of the two.
+        smooth: as in `BCEDiceLoss`.
+    """
+
+    def __init__(self, cross_entropy: float = 1.0, dice: float = 1.0, smooth: float = 1.0):
+        super().__init__()
+        self.cross_entropy, self.dice, self.smooth = cross_entropy, dice, smooth
+
+    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Mean loss of a batch: logits [B, classes, H, W], class indices [B, 1, H, W]."""
+        logits, indices = logits.float(), mask[:, 0].long()
+        cross_entropy = functional.cross_entropy(logits, indices)
+        probability = functional.softmax(logits, dim=1)[:, 1:]
+        truth = functional.one_hot(indices, logits.shape[1]).permute(0, 3, 1, 2)[:, 1:]
+        both = (probability * truth).sum((2, 3))
+        either = probability.sum((2, 3)) + truth.sum((2, 3))
+        dice = (2 * both + self.smooth) / (either + self.smooth)
+        return self.cross_entropy * cross_entropy + self.dice * (1 - dice).mean()

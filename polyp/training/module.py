@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric
 
 from polyp.errors import UserError
 from polyp.evaluation import dice
+from polyp.tasks import Task
 
 Batch = dict[str, Tensor]
 
@@ -19,8 +20,9 @@ class Segmentation(LightningModule):
     """Trains a model on batches of `polyp.data.DataModule`.
 
     Args:
-        model: image [B, 3, H, W] → logits [B, 1, H, W].
-        loss: (logits, mask) → scalar.
+        model: image [B, C, H, W] → logits [B, task.channels, H, W].
+        task: what the logits mean.
+        loss: (logits, class indices [B, 1, H, W]) → scalar.
         optimizer: parameters → optimiser.
         schedule: (optimiser, steps of the whole run) → schedule, advanced after every step.
     """
@@ -28,12 +30,13 @@ class Segmentation(LightningModule):
     def __init__(
         self,
         model: nn.Module,
+        task: Task,
         loss: nn.Module,
         optimizer: Callable[..., Optimizer],
         schedule: Callable[[Optimizer, int], LRScheduler],
     ):
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model, self.task, self.loss = model, task, loss
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.val_dice = MeanMetric()
         self.val_loss = MeanMetric()
@@ -62,7 +65,7 @@ class Segmentation(LightningModule):
         images = len(logits)
         if images:
             self.val_loss.update(self.loss(logits, mask), weight=images)
-            self.val_dice.update(dice(logits > 0, mask, valid))
+            self.val_dice.update(dice(self.task.masks(logits), self.task.one_hot(mask), valid))
         # Metrics, not numbers: they are summed over the processes before they are divided.
         self.log("val/loss", self.val_loss, batch_size=images)
         self.log("val/dice", self.val_dice, batch_size=images)

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of the validation set while a run goes on.
+"""What loggers show of the validation set while a run goes on.
 
 All of it stands at the last step of the epoch, counted from 0, where Lightning puts val/dice.
 """
@@ -10,7 +10,8 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from polyp.evaluation import evaluation_mode, overlay, predict, rotation_sweep
+from polyp.evaluation import evaluation_mode, overlay, rotation_sweep
+from polyp.training.logging import log_image
 
 
 class ValidationImages(Callback):
@@ -30,19 +31,18 @@ class ValidationImages(Callback):
         items = [part[i] for i in range(min(self.images, len(part)))]
         image = torch.stack([item["image"] for item in items])
         with evaluation_mode(module.model):
-            found = predict(module.model, image.to(module.device)).cpu()
+            found = module.task.masks(module.model(image.to(module.device))).cpu()
+        truth = module.task.one_hot(torch.stack([item["mask"] for item in items]))
         pictures = [
             overlay(
                 item["image"].permute(1, 2, 0).numpy(),
-                mask[0].numpy(),
-                item["mask"][0].numpy(),
+                masks.numpy(),
+                true.numpy(),
                 item["valid"][0].numpy(),
             )
-            for item, mask in zip(items, found, strict=True)
+            for item, masks, true in zip(items, found, truth, strict=True)
         ]
-        trainer.logger.experiment.add_images(
-            "val/masks", np.stack(pictures), trainer.global_step - 1, dataformats="NHWC"
-        )
+        log_image(trainer.loggers, "val/masks", np.stack(pictures), trainer.global_step - 1)
 
 
 class EquivarianceMonitor(Callback):
@@ -60,8 +60,11 @@ class EquivarianceMonitor(Callback):
         if (trainer.current_epoch + 1) % self.every_n_epochs or not trainer.is_global_zero:
             return
         batches = trainer.datamodule.loader("val")
-        curve = rotation_sweep(module.model, batches, self.angles, module.device).curve()
-        for angle, dice in zip(curve["angles"], curve["dice"], strict=True):
-            trainer.logger.experiment.add_scalar(
-                f"val/equivariance_{angle:g}", dice, trainer.global_step - 1
-            )
+        sweep = rotation_sweep(module.model, batches, self.angles, module.device, module.task)
+        curve = sweep.curve()
+        values = {
+            f"val/equivariance_{angle:g}": dice
+            for angle, dice in zip(curve["angles"], curve["dice"], strict=True)
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(values, trainer.global_step - 1)

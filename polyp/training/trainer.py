@@ -2,33 +2,45 @@
 
 import logging
 import warnings
+from typing import Any, cast
 
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.strategies import ParallelStrategy
 
 from polyp.errors import UserError
 from polyp.training.checkpoints import AtomicCheckpointIO
+
+log = logging.getLogger(__name__)
 
 
 def make_trainer(precision: str = "auto", **options) -> Trainer:
     """A Lightning trainer.
 
     Args:
-        precision: as Lightning's, or "auto": bfloat16 autocast on GPUs that have it, else float32.
+        precision: as Lightning's; or "auto": bfloat16 autocast on GPUs that have it, else float32;
+            or "bf16-auto": that, and bfloat16 autocast also on CPUs that multiply it natively.
+            Elsewhere it takes many times as long as float32, and one who asks for it is warned.
         options: arguments of `lightning.Trainer`.
 
     Raises:
         UserError: Lightning refuses the options, as for a GPU where there is none.
     """
     _quieten_lightning()
-    if precision == "auto":
-        on_gpu = options.get("accelerator") != "cpu" and torch.cuda.is_available()
-        precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    on_gpu = options.get("accelerator") != "cpu" and torch.cuda.is_available()
+    native = torch.cuda.is_bf16_supported() if on_gpu else _cpu_multiplies_bf16()
+    if precision in ("auto", "bf16-auto"):
+        wanted = on_gpu or precision == "bf16-auto"
+        precision = "bf16-mixed" if wanted and native else "32-true"
+    elif str(precision).startswith("bf16") and not native:
+        log.warning(
+            "trainer.precision=%s: this processor has no bfloat16 of its own, and takes many times "
+            "as long as with 32-true; bf16-auto uses it only where it is fast",
+            precision,
+        )
     try:
         trainer = Trainer(
-            precision=precision,
+            precision=cast(Any, precision),  # Lightning checks the name
             num_sanity_val_steps=0,  # the data is checked before, and it would cost a pass
             enable_model_summary=False,
             enable_progress_bar=False,  # RunProgress has one for the whole run
@@ -36,13 +48,17 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
             plugins=AtomicCheckpointIO(),
             **options,
         )
-        if isinstance(trainer.strategy, ParallelStrategy):  # else only found out when it starts
-            trainer.strategy.cluster_environment.validate_settings(
-                trainer.num_devices, trainer.num_nodes
-            )
+        cluster = getattr(trainer.strategy, "cluster_environment", None)
+        if cluster is not None:  # else only found out when it starts
+            cluster.validate_settings(trainer.num_devices, trainer.num_nodes)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     return trainer
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Whether this CPU has instructions for it: AVX512_BF16, AMX or those of ARM."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _quieten_lightning() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from polyp.benchmark.peers import peer_of
+from benchmarks.peers import peer_of
 from polyp.layers import SteerableLayers
 from polyp.models import UNet
 
@@ -13,7 +13,7 @@ WIDTHS, ROTATIONS, KERNEL = (4, 6), 4, 5
 
 @pytest.fixture(scope="module")
 def networks() -> tuple:
-    from polyp.benchmark.e2cnn_unet import E2cnnUNet
+    from benchmarks.e2cnn_unet import E2cnnUNet
 
     torch.manual_seed(0)
     return E2cnnUNet(WIDTHS, ROTATIONS, KERNEL), UNet(WIDTHS, SteerableLayers(KERNEL, ROTATIONS))
@@ -30,7 +30,7 @@ def test_with_our_weights_e2cnns_network_gives_our_output(networks):
 
 
 def test_exported_it_gives_the_same_output(networks):
-    from polyp.benchmark.e2cnn_unet import Exported
+    from benchmarks.e2cnn_unet import Exported
 
     image = torch.rand(2, 3, 16, 16)
     with torch.no_grad():

@@ -7,7 +7,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from polyp.benchmark.steps import TARGETS, floor_of
+from benchmarks.steps import TARGETS, floor_of
 from polyp.models import multiply_adds
 
 ROOT = Path(__file__).parents[2]

@@ -64,8 +64,23 @@ def test_masks_with_a_suffix(tmp_path: Path):
     dataset = PairedFolders(tmp_path, images="in", masks="out", mask_suffix="_mask")
     assert [sample.mask.stem for sample in dataset.samples()] == ["a_mask", "b_mask"]
     assert dataset.faults() == []
+    for mask in (tmp_path / "out").iterdir():
+        mask.rename(mask.with_stem(f"p{mask.stem.removesuffix('_mask')}"))
+    prefixed = PairedFolders(tmp_path, images="in", masks="out", mask_prefix="p")
+    assert [sample.id for sample in prefixed.samples()] == ["a", "b"]
+    assert prefixed.faults() == []
     without = PairedFolders(tmp_path, images="in", masks="out")
     assert len(without.faults()) == 4
+
+
+def test_groups_by_name(tmp_path: Path):
+    ids = ["p1_01", "p1_02", "p2_1_01", "x"]
+    write_pairs(tmp_path / "images", tmp_path / "masks", ids)
+    samples = PairedFolders(tmp_path, group="(.+)_").samples()
+    assert [sample.group for sample in samples] == ["p1", "p1", "p2_1", None]
+    for group, expected in {"(": "no regular expression", "p1": "needs a part in par"}.items():
+        with pytest.raises(UserError, match=expected):
+            PairedFolders(tmp_path, group=group)
 
 
 def test_nothing_there(tmp_path: Path):
@@ -99,7 +114,7 @@ def test_kvasir_near_copies_are_twins(kvasir_dataset: Path):
 def test_the_real_datasets_are_whole(real_data: Path):
     cvc = CVCClinicDB(real_data / "CVC-ClinicDB")
     assert [sample.id for sample in cvc.samples()] == [str(i) for i in range(1, 613)]
-    assert len({sample.sequence for sample in cvc.samples()}) == 29
+    assert len({sample.group for sample in cvc.samples()}) == 29
     kvasir = KvasirSEG(real_data / "Kvasir-SEG")
     assert len(kvasir.samples()) == 1000
     assert sum(bool(sample.twin) for sample in kvasir.samples()) == 6

@@ -9,9 +9,10 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from polyp.data import DataModule, PairedFolders, Synthetic
+from polyp.data import CVCClinicDB, CVCColonDB, DataModule, KvasirSEG, PairedFolders, Synthetic
 from polyp.data.module import ShuffledEpochs
 from polyp.errors import UserError
+from tests.conftest import write_pairs
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "augmentation"
 
@@ -34,9 +35,10 @@ def test_a_batch(folder_dataset):
     assert batch["image"].shape == (2, 3, 32, 32)
     assert batch["image"].dtype == torch.float32
     assert 0.3 < batch["image"].max() <= 1
-    for key in ("mask", "valid"):
+    for key, dtype in {"mask": torch.uint8, "valid": torch.bool}.items():
         assert batch[key].shape == (2, 1, 32, 32)
-        assert batch[key].dtype == torch.bool
+        assert batch[key].dtype == dtype
+    assert batch["group"] == ["", ""]
     assert batch["valid"][:, :, 4:28].all()  # 36×48 padded to a square
     assert not batch["valid"][:, :, :4].any()
     assert not batch["valid"][:, :, 28:].any()
@@ -105,11 +107,9 @@ def test_processes_share_the_validation_set_out(folder_dataset, processes):
     real = [item for item in items if item["valid"].any()]
     assert sorted(item["id"] for item in real) == sorted(data.ids["val"])
     for item in items:
-        assert {key: value.shape for key, value in item.items() if key != "id"} == {
-            "image": (3, 32, 32),
-            "mask": (1, 32, 32),
-            "valid": (1, 32, 32),
-        }
+        shapes = {key: tuple(value.shape) for key, value in item.items() if torch.is_tensor(value)}
+        assert shapes == {"image": (3, 32, 32), "mask": (1, 32, 32), "valid": (1, 32, 32)}
+        assert item["group"] == ""
         if item["id"] == "":
             assert not item["image"].any()
             assert not item["mask"].any()
@@ -197,7 +197,7 @@ def test_rotation_by_any_angle_keeps_the_polyp(folder_dataset):
     ratios = []
     for i in range(len(plain)):
         item = turned[i, i]
-        assert not (item["mask"] & ~item["valid"]).any()
+        assert not (item["mask"].bool() & ~item["valid"]).any()
         # Where the frame ends, the image is black.
         assert item["image"][:, ~item["valid"][0]].mean() < 0.05
         ratios.append(item["valid"].sum() / plain[i]["valid"].sum())
@@ -210,8 +210,85 @@ def test_wrong_options():
         {"image_size": "big"},
         {"image_size": True},
         {"num_workers": -1},
+        {"channels": 0},
+        {"fold": "1/5", "split_file": "x"},
         {"resize": "x"},
     ):
-        (key,) = option
+        key = next(iter(option))
         with pytest.raises(UserError, match=rf"data\.{key}="):
             module(**option)
+
+
+def test_three_classes_are_augmented_as_they_are():
+    """Turned by any angle, a mask holds no class that was not there."""
+    dataset = Synthetic(20, 32, labels=["background", "polyp", "instrument"])
+    data = module(dataset=dataset, augmentation=augmentation("full"))
+    assert {int(v) for batch in data.train_dataloader() for v in batch["mask"].unique()} == {
+        0,
+        1,
+        2,
+    }
+    plain, turned = data.part("train"), data.part("train", data.augmentation)
+    for i in range(len(plain)):
+        assert set(turned[i, i]["mask"].unique().tolist()) <= {
+            0,
+            *plain[i]["mask"].unique().tolist(),
+        }
+
+
+@pytest.mark.parametrize("name", ["none", "full"])
+def test_grey_images(name):
+    data = module(channels=1, augmentation=augmentation(name))
+    assert next(iter(data.train_dataloader()))["image"].shape == (4, 1, 32, 32)
+    assert data.part("val").share(0, 100)[0]["image"].shape == (1, 32, 32)
+
+
+def test_groups_are_in_the_batch(cvc_dataset):
+    data = module(dataset=CVCClinicDB(cvc_dataset), partial=True, split="sequence")
+    for batch in data.loader("all"):
+        assert batch["group"] == [CVCClinicDB.sequence(id) for id in batch["id"]]
+
+
+def test_all_needs_no_split(tmp_path):
+    write_pairs(tmp_path / "images", tmp_path / "masks", ["a", "b"])
+    data = module(dataset=PairedFolders(tmp_path))
+    assert [id for batch in data.loader("all") for id in batch["id"]] == ["a", "b"]
+    with pytest.raises(UserError, match="at least 3 are needed"):
+        data.ids  # noqa: B018
+
+
+def test_an_external_test_set_is_not_trained_on(tmp_path):
+    write_pairs(tmp_path / "images", tmp_path / "masks", ["1", "39"])
+    data = module(dataset=CVCColonDB(tmp_path), partial=True)
+    assert data.split_name == "whole"
+    assert data.ids == {"train": [], "val": [], "test": ["1", "39"]}
+    assert [id for batch in data.test_dataloader() for id in batch["id"]] == ["1", "39"]
+    for part in ("train", "val"):
+        with pytest.raises(UserError, match=r"CVC-ColonDB is an external test set.* no part "):
+            data.part(part)
+    with pytest.raises(UserError, match="external test set"):
+        data.train_dataloader()
+    with pytest.raises(UserError, match=r"data\.fold=1/2: CVC-ColonDB is an external"):
+        module(dataset=CVCColonDB(tmp_path), partial=True, fold="1/2").part("test")
+
+
+def test_a_part_of_a_dataset_has_to_be_meant(kvasir_dataset):
+    with pytest.raises(UserError, match=r"Kvasir-SEG: 12 of 1000 images; data\.partial=true"):
+        module(dataset=KvasirSEG(kvasir_dataset))
+    assert len(module(dataset=KvasirSEG(kvasir_dataset), partial=True).part("all")) == 12
+
+
+def test_split_names_and_folds(cvc_dataset, tmp_path):
+    def cvc(**options) -> DataModule:
+        return module(dataset=CVCClinicDB(cvc_dataset), partial=True, **options)
+
+    names = [cvc().split_name, cvc(split="sequence").split_name, cvc(fold="1/5").split_name]
+    assert names == ["random", "sequence", "fold 1/5"]
+    data = cvc(fold="1/5")
+    data.write_split(tmp_path / "split.json")
+    again = cvc(split_file=str(tmp_path / "split.json"))
+    assert (again.split_name, again.ids) == ("file", data.ids)
+    tests = [id for k in range(1, 6) for id in cvc(fold=f"{k}/5").ids["test"]]
+    assert sorted(tests) == sorted(sample.id for sample in data.prepared.samples)
+    with pytest.raises(UserError, match=r"data\.split=authors: CVC-ClinicDB has no published"):
+        cvc(split="authors").part("train")

@@ -6,8 +6,9 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from polyp.data import PairedFolders
+from polyp.data import Dataset, PairedFolders, Sample
 from polyp.data.prepared import prepare
 from polyp.errors import UserError
 from tests.conftest import write_pairs
@@ -34,7 +35,8 @@ def test_arrays(counted):
     assert prepared.masks.shape == (12, 32, 32)
     assert prepared.insides.tolist() == [[4, 28, 0, 32]] * 12
     assert prepared.images.dtype == np.uint8
-    assert prepared.masks.dtype == bool
+    assert prepared.masks.dtype == np.uint8
+    assert set(np.unique(prepared.masks)) == {0, 1}
 
 
 def test_the_second_time_nothing_is_decoded(counted, tmp_path):
@@ -98,3 +100,60 @@ def test_a_new_fault_is_found_although_there_is_a_cache(counted, tmp_path):
     extra.write_bytes((counted.root / "images" / "polyp1.png").read_bytes())
     with pytest.raises(UserError, match=r"extra\.png has no mask"):
         prepare(counted, 32, "pad", tmp_path / "cache")
+
+
+def test_other_labels_and_channels_are_read_anew(folder_dataset, tmp_path):
+    cache = tmp_path / "cache"
+    labels = {"background": 0, "polyp": 255}
+    swapped = {"polyp": 255, "background": 0}
+    masks = [
+        prepare(PairedFolders(folder_dataset, labels=of), 32, "pad", cache).masks
+        for of in (labels, swapped)
+    ]
+    np.testing.assert_array_equal(masks[0][:, 4:28], 1 - masks[1][:, 4:28])
+    colour = prepare(PairedFolders(folder_dataset), 32, "pad", cache).images
+    grey = prepare(PairedFolders(folder_dataset), 32, "pad", cache, channels=1).images
+    assert grey.shape == (12, 32, 32, 1)
+    assert abs(grey[..., 0] - colour @ np.array([0.299, 0.587, 0.114])).max() < 3
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_images_of_other_channels_are_refused(folder_dataset):
+    with pytest.raises(UserError, match=r"data\.channels=4: .*polyp0\.png has 3 channels"):
+        prepare(PairedFolders(folder_dataset), 32, "pad", None, channels=4)
+
+
+class Layered(Dataset):
+    """A dataset of a user's own: two samples of five channels, without files."""
+
+    name = "layered"
+    num_classes = 3
+
+    def samples(self):
+        return [Sample("a"), Sample("b")]
+
+    def read(self, sample):
+        image = np.repeat(np.arange(5, dtype=np.uint8) * 50, 64).reshape(5, 8, 8)
+        mask = np.zeros((8, 8), np.uint8)
+        mask[:4], mask[4:, :4] = 1, 2 if sample.id == "a" else 3
+        return image.transpose(1, 2, 0), mask
+
+    def fingerprint(self):
+        return "layered"
+
+
+def test_any_number_of_channels_but_no_unknown_class():
+    dataset = Layered()
+    with pytest.raises(UserError, match="b: a mask of class 3, but layered has 3 classes, from 0"):
+        prepare(dataset, 16, "pad", None, channels=5)
+    dataset.num_classes = 4
+    prepared = prepare(dataset, 16, "pad", None, channels=5)
+    assert prepared.images[0, 3, 3].tolist() == [0, 50, 100, 150, 200]
+    assert [int(prepared.masks[0][at]) for at in ((2, 2), (14, 2), (14, 14))] == [1, 2, 0]
+
+
+def test_empty_masks_alone_are_refused(folder_dataset):
+    for path in (folder_dataset / "masks").iterdir():
+        Image.new("L", (48, 36)).save(path)
+    with pytest.raises(UserError, match="folder: the masks of all 12 images are empty"):
+        prepare(PairedFolders(folder_dataset), 32, "pad", None)

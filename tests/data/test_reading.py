@@ -9,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from polyp.data import read_image, read_mask
+from polyp.data.synthetic import scene
 from polyp.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -124,7 +125,9 @@ def test_a_missing_file(tmp_path):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_a_mask_is_thresholded_at_half(tmp_path, dtype, suffix):
-    grey = GREY.astype(dtype) * (257 if dtype is np.uint16 else 1)
+    soft = np.where(MASK, 255, 17).astype(np.uint8)
+    soft[2, 1:3] = 127, 128
+    grey = soft.astype(dtype) * (257 if dtype is np.uint16 else 1)
     path = tmp_path / f"a{suffix}"
     if suffix == ".tif":
         tifffile.imwrite(path, grey)
@@ -132,7 +135,7 @@ def test_a_mask_is_thresholded_at_half(tmp_path, dtype, suffix):
         save(path, grey)
     mask = read_mask(path)
     assert mask.dtype == bool
-    np.testing.assert_array_equal(mask, GREY > 127)
+    np.testing.assert_array_equal(mask, soft > 127)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "P"])
@@ -146,8 +149,23 @@ def test_a_black_mask_is_empty(tmp_path):
 
 
 def test_a_mask_of_class_numbers_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"a\.png.*brightest grey is 1"):
+    with pytest.raises(UserError, match=r"a\.png: its values are 0 and 1, .*foreground=1"):
         read_mask(save(tmp_path / "a.png", MASK.astype(np.uint8)))
+
+
+@pytest.mark.parametrize("values", [(0, 128, 255), (0, 85, 170)])
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_mask_of_several_greys_is_refused(tmp_path, values, suffix):
+    grey = np.repeat(np.array(values, np.uint8), (48, 8, 40))[None].repeat(64, axis=0)
+    with pytest.raises(
+        UserError, match=rf"a\{suffix}: its .*values are .*{values[2]}, so it is no"
+    ):
+        read_mask(save(tmp_path / f"a{suffix}", grey))
+
+
+def test_a_photograph_is_no_mask(tmp_path):
+    with pytest.raises(UserError, match=r"a\.jpg: its \d+ values are mostly"):
+        read_mask(save(tmp_path / "a.jpg", scene(0, 0, 64)[0]))
 
 
 # --- the real files

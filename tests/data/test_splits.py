@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from polyp.data import CVCClinicDB, Sample
-from polyp.data.splits import PARTS, make_split, read_split
+from polyp.data.splits import PARTS, make_fold, make_split, read_split, with_validation
 from polyp.errors import UserError
 
-CVC = [Sample(str(i), sequence=CVCClinicDB("").sequence(str(i))) for i in range(1, 613)]
+CVC = [Sample(str(i), group=CVCClinicDB.sequence(str(i))) for i in range(1, 613)]
 TWINS = [Sample(f"k{i:03d}", twin=f"t{i // 2}" if i < 40 else "") for i in range(1000)]
 
 
@@ -36,7 +36,7 @@ def test_random_splits_are_70_15_15_to_the_image(count, sizes):
 @pytest.mark.parametrize("seed", range(20))
 def test_sequences_stay_together(seed):
     split = make_split(CVC, "sequence", seed)
-    sequences = {part: {s.sequence for s in CVC if s.id in set(split[part])} for part in PARTS}
+    sequences = {part: {s.group for s in CVC if s.id in set(split[part])} for part in PARTS}
     for one, other in itertools.combinations(PARTS, 2):
         assert not sequences[one] & sequences[other]
     for part, share in zip(PARTS, (0.7, 0.15, 0.15), strict=True):
@@ -78,6 +78,70 @@ def test_read_back(tmp_path):
     split = make_split(CVC, "sequence", 0)
     (tmp_path / "split.json").write_text(json.dumps(split))
     assert read_split(tmp_path / "split.json", CVC) == split
+
+
+FOLDS = [f"{k}/5" for k in range(1, 6)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_are_a_cross_validation_by_group(seed):
+    folds = [make_fold(CVC, fold, seed) for fold in FOLDS]
+    assert sorted(id for fold in folds for id in fold["test"]) == sorted(s.id for s in CVC)
+    for fold in folds:
+        assert sorted(id for part in PARTS for id in fold[part]) == sorted(s.id for s in CVC)
+        groups = {part: {s.group for s in CVC if s.id in set(fold[part])} for part in PARTS}
+        assert all(groups.values())
+        for one, other in itertools.combinations(PARTS, 2):
+            assert not groups[one] & groups[other]
+        assert len(fold["test"]) / len(CVC) == pytest.approx(0.2, abs=0.02)
+        assert len(fold["val"]) / len(CVC) == pytest.approx(0.15, abs=0.02)
+
+
+def test_folds_depend_on_ids_and_seed_alone():
+    shuffled = [CVC[i] for i in np.random.default_rng(0).permutation(len(CVC))]
+    fold, again = make_fold(CVC, "2/5", 0), make_fold(shuffled, "2/5", 0)
+    assert {part: set(ids) for part, ids in fold.items()} == {
+        part: set(ids) for part, ids in again.items()
+    }
+    assert make_fold(CVC, "2/5", 1) != fold
+
+
+def test_folds_of_few_groups():
+    samples = [Sample(f"{group}{i}", group=group) for group in "abc" for i in range(4)]
+    for k in (1, 2, 3):
+        assert all(len(ids) == 4 for ids in make_fold(samples, f"{k}/3", 0).values())
+    with pytest.raises(UserError, match="3 groups of images are too few for 4 folds"):
+        make_fold(samples, "1/4", 0)
+    with pytest.raises(UserError, match="too few for 2 folds"):
+        [make_fold(samples, f"{k}/2", 0) for k in (1, 2)]
+
+
+@pytest.mark.parametrize("fold", ["0/5", "6/5", "1/1", "5", "a/b", "1/5/2"])
+def test_no_such_fold(fold):
+    with pytest.raises(UserError, match=rf"data\.fold={fold}: must be k/K"):
+        make_fold(CVC, fold, 0)
+
+
+def test_folds_need_groups():
+    with pytest.raises(UserError, match=r"data\.fold=1/5: the video sequence or patient of 1000"):
+        make_fold(TWINS, "1/5", 0)
+
+
+def test_validation_images_of_a_published_split():
+    samples = [*CVC[:300], *TWINS]
+    published = {"train": [s.id for s in samples[:-100]], "test": [s.id for s in samples[-100:]]}
+    split = with_validation(published, samples, 0)
+    assert split["test"] == published["test"]
+    assert sorted(split["train"] + split["val"]) == sorted(published["train"])
+    assert len(split["val"]) == pytest.approx(120, abs=12)
+    part_of = {id: part for part in ("train", "val") for id in split[part]}
+    for key in ("group", "twin"):
+        parts: dict[str, set[str]] = {}
+        for sample in samples[:-100]:
+            parts.setdefault(getattr(sample, key) or sample.id, set()).add(part_of[sample.id])
+        assert all(len(of_one) == 1 for of_one in parts.values())
+    assert with_validation(published, samples, 1) != split
+    assert with_validation({**published, "val": ["x"]}, samples, 0)["val"] == ["x"]
 
 
 def test_errors():

@@ -9,10 +9,12 @@ from polyp.data.sample import Sample
 from polyp.data.synthetic import Synthetic, scene
 from polyp.errors import UserError
 
+CLASSES = ["background", "polyp", "instrument"]
+
 
 @pytest.fixture(scope="module")
 def scenes() -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [300, 32, 32, 3] and masks bool [300, 32, 32]."""
+    """Images uint8 [300, 32, 32, 3] and masks uint8 [300, 32, 32]."""
     images, masks = zip(*(scene(0, index, 32) for index in range(300)), strict=True)
     return np.stack(images), np.stack(masks)
 
@@ -23,7 +25,7 @@ def test_shapes_and_types(size):
     assert image.shape == (size, size, 3)
     assert image.dtype == np.uint8
     assert mask.shape == (size, size)
-    assert mask.dtype == bool
+    assert mask.dtype == np.uint8
     assert image.std() > 20  # neither black nor flat
 
 
@@ -53,7 +55,7 @@ def test_a_scene_is_the_same_at_every_size():
         small, large = scene(0, index, 64), scene(0, index, 128)
         average = large[0].reshape(64, 2, 64, 2, 3).mean((1, 3))
         assert np.abs(average - small[0]).mean() < 6  # grey levels of 255; all but the fine glints
-        share = large[1].reshape(64, 2, 64, 2).mean((1, 3))
+        share = large[1].reshape(64, 2, 64, 2).mean((1, 3))  # of two classes
         assert np.logical_xor(share > 0.5, small[1]).mean() < 0.01
 
 
@@ -66,7 +68,7 @@ def test_polyps_are_of_sensible_size(scenes):
 
 def test_the_colour_alone_does_not_tell_polyps(scenes):
     """No threshold on a colour channel, not even the best one of each scene, finds the polyps."""
-    images, masks = scenes
+    images, masks = scenes[0], scenes[1] > 0
     best = []
     for image, mask in zip(images[:50], masks[:50], strict=True):
         levels = np.arange(0, 256, 8)[:, None, None, None]
@@ -125,7 +127,9 @@ def test_the_dataset_lists_and_reads_its_scenes():
 
 def test_the_fingerprint_tells_datasets_apart():
     datasets = [Synthetic(), Synthetic(images=9), Synthetic(size=64), Synthetic(seed=1)]
-    assert len({dataset.fingerprint() for dataset in datasets}) == 4
+    datasets.append(Synthetic(labels=CLASSES))
+    assert len({dataset.fingerprint() for dataset in datasets}) == 5
+    assert Synthetic(labels=CLASSES[:2]).fingerprint() == Synthetic().fingerprint()
     assert Synthetic().fingerprint() == Synthetic().fingerprint()
 
 
@@ -140,3 +144,39 @@ def test_wrong_arguments_name_the_key_and_the_value(key, value):
     assert f"data.dataset.{key}" in message
     assert repr(value) in message
     assert "\n" not in message
+
+
+# --- three classes
+
+
+def test_instruments_lie_over_the_same_scenes():
+    dataset = Synthetic(images=40, size=32, labels=CLASSES)
+    assert dataset.num_classes == 3
+    shares = []
+    for index, sample in enumerate(dataset.samples()):
+        image, mask = dataset.read(sample)
+        plain_image, plain_mask = scene(0, index, 32)
+        assert set(np.unique(mask)) <= {0, 1, 2}
+        np.testing.assert_array_equal(mask[mask < 2], plain_mask[mask < 2])
+        change = np.abs(image.astype(int) - plain_image).max(2)
+        if (mask == 2).any():
+            assert change[mask == 2].mean() > 20
+        else:
+            np.testing.assert_array_equal(image, plain_image)
+        shares.append((mask == 2).mean())
+    assert 20 <= np.count_nonzero(shares) <= 34
+    assert 0.03 < np.mean(shares) < 0.15
+
+
+def test_instruments_come_from_all_sides():
+    z = (np.arange(16) - 7.5)[None, :] + 1j * (np.arange(16) - 7.5)[:, None]
+    rods = [scene(0, index, 16, instruments=True)[1] == 2 for index in range(200)]
+    for power in (1, 2):
+        harmonic = np.array([(z**power)[rod].mean() for rod in rods if rod.any()])
+        for part in (harmonic.real, harmonic.imag):
+            assert abs(part.mean()) < 4 * part.std() / np.sqrt(len(part))
+
+
+def test_synthetic_scenes_have_three_classes_at_most():
+    with pytest.raises(UserError, match=r"data\.dataset\.labels=.*three classes at most"):
+        Synthetic(labels=[*CLASSES, "tool"])

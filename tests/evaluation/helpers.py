@@ -36,7 +36,7 @@ def blobs(images: int, size: int = 48, seed: int = 0) -> dict[str, Tensor]:
     valid[:, :, size // 8 : -size // 8] = True
     return {
         "image": F.pad(red, (0, 0, 0, 0, 0, 2), value=0.2) * valid,
-        "mask": (red > 0.5) & valid,
+        "mask": ((red > 0.5) & valid).byte(),
         "valid": valid,
         "id": [f"blob{seed}{i}" for i in range(images)],
     }

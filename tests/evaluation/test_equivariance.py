@@ -7,6 +7,7 @@ from torch import nn
 
 from polyp.errors import UserError
 from polyp.evaluation import Sweep, rotation_sweep
+from polyp.tasks import Multiclass
 from tests.evaluation.helpers import Pointwise, Shifted, blobs
 
 ANGLES = [0, 30, 45, 90, 180, 222.5, 270]
@@ -19,7 +20,7 @@ def batches():
 
 def test_an_equivariant_model_reaches_the_ceiling(batches):
     sweep = rotation_sweep(Pointwise(), batches, ANGLES, "cpu")
-    assert sweep.dice.shape == sweep.dice_truth.shape == sweep.ceiling.shape == (7, len(ANGLES))
+    assert sweep.dice.shape == sweep.dice_truth.shape == sweep.ceiling.shape == (7, len(ANGLES), 1)
     quarter = np.array(sweep.angles) % 90 == 0
     for values in (sweep.dice, sweep.dice_truth, sweep.ceiling):
         assert (values[:, quarter] == 1).all()
@@ -39,12 +40,15 @@ def test_a_model_that_is_not_equivariant_scores_lower(batches):
 def test_values_of_one_image_at_90_degrees_by_hand():
     batch = blobs(1)
     noise = torch.rand(2, 1, 1, 48, 48, generator=torch.Generator().manual_seed(0))
-    batch["image"][:, :1], batch["mask"] = noise[0], noise[1] > 0.5  # so that every pixel matters
+    batch["image"][:, :1], batch["mask"] = (
+        noise[0],
+        (noise[1] > 0.5).byte(),
+    )  # so that every pixel matters
     sweep = rotation_sweep(Shifted(), [batch], [90], "cpu")
 
     size, middle = 48, 23.5
     red = batch["image"][0, 0].numpy()
-    truth, valid = batch["mask"][0, 0].numpy(), batch["valid"][0, 0].numpy()
+    truth, valid = batch["mask"][0, 0].bool().numpy(), batch["valid"][0, 0].numpy()
 
     def turn(picture):  # a quarter turn counter-clockwise: right goes up, up goes left
         return np.array([[picture[i][size - 1 - j] for i in range(size)] for j in range(size)])
@@ -61,8 +65,8 @@ def test_values_of_one_image_at_90_degrees_by_hand():
     def dice(a, b):
         return 2 * (a & b & region).sum() / ((a & region).sum() + (b & region).sum())
 
-    assert sweep.dice[0, 0] == dice(rotated, found) < 0.9
-    assert sweep.dice_truth[0, 0] == dice(found, turned_truth)
+    assert sweep.dice[0, 0, 0] == dice(rotated, found) < 0.9
+    assert sweep.dice_truth[0, 0, 0] == dice(found, turned_truth)
 
 
 @pytest.mark.parametrize(("angles", "passes"), [(ANGLES, 7), ([90, 45], 3), ([360, 0, 90], 2)])
@@ -152,9 +156,9 @@ def test_weights_that_a_layer_expands_on_eval_are_ordinary_tensors(batches):
     rotation_sweep(Expanding(), batches, [90], "cpu")
 
 
-def test_summary_and_rows():
-    dice = np.array([[1.0, 0.5, 0.25], [1.0, 0.75, 0.5]])
-    sweep = Sweep(["a", "b"], [0.0, 90.0, 10.5], dice, dice / 2, np.ones((2, 3)))
+def test_summary():
+    dice = np.array([[1.0, 0.5, 0.25], [1.0, 0.75, 0.5]])[..., None]
+    sweep = Sweep(["a", "b"], ["polyp"], [0.0, 90.0, 10.5], dice, dice / 2, np.ones((2, 3, 1)))
     assert sweep.summary() == {
         "mean": 0.5,
         "min": 0.375,
@@ -167,13 +171,34 @@ def test_summary_and_rows():
             "ceiling": [1.0, 1.0, 1.0],
         },
     }
-    assert list(sweep.rows())[:4] == [
-        ("a", 0.0, 1.0, 0.5),
-        ("a", 90.0, 0.5, 0.25),
-        ("a", 10.5, 0.25, 0.125),
-        ("b", 0.0, 1.0, 0.5),
-    ]
-    assert Sweep(["a"], [45.0], *[np.ones((1, 1))] * 3).summary()["at_90"] is None
+    lone = Sweep(["a"], ["polyp"], [45.0], *[np.ones((1, 1, 1))] * 3)
+    assert lone.summary()["at_90"] is None
+
+
+def test_summary_of_several_classes():
+    dice = np.array([[[1.0, 1.0], [0.5, 0.7]], [[1.0, 1.0], [0.3, 0.9]]])
+    sweep = Sweep(["a", "b"], ["polyp", "tool"], [0.0, 45.0], dice, dice, dice)
+    summary = sweep.summary()
+    assert summary["mean"] == summary["min"] == pytest.approx(0.6)
+    assert summary["by_class"]["polyp"] == {"mean": 0.4, "min": 0.4, "at_90": None}
+    assert summary["by_class"]["tool"]["mean"] == pytest.approx(0.8)
+    assert summary["curve"]["dice"] == pytest.approx([1.0, 0.6])
+
+
+def test_classes_are_measured_apart():
+    """A network that finds one class equivariantly, and moves the other."""
+
+    class TwoClasses(nn.Module):
+        def forward(self, image):
+            first, second = Pointwise()(image), Shifted()(image.flip(2))
+            return torch.cat([torch.zeros_like(first), first, second - 2 * (first > 0)], dim=1)
+
+    batch = blobs(3)
+    task = Multiclass(["background", "polyp", "tool"])
+    sweep = rotation_sweep(TwoClasses(), [batch], [90, 180], "cpu", task)
+    assert sweep.classes == ["polyp", "tool"]
+    assert (sweep.dice[..., 0] == 1).all()
+    assert sweep.dice[..., 1].mean() < 0.9
 
 
 def test_angles_without_a_rotation_and_empty_sets_are_refused(batches):

@@ -1,8 +1,9 @@
-"""Figures are drawn without warnings and without covering anything."""
+"""Figures show the numbers of the run, without warnings and without covering anything."""
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 
 from polyp.evaluation import (
     Example,
@@ -12,6 +13,14 @@ from polyp.evaluation import (
     overlay,
     predictions_figure,
 )
+from polyp.evaluation.figures import (
+    SKY,
+    VERMILLION,
+    YELLOW,
+    class_colours,
+    rotation_error_figure,
+)
+from tests.figures import assert_boxes
 
 
 def draw(figure):
@@ -25,7 +34,14 @@ def fake_sweep(angles, images):
     mean = 0.97 - 0.2 * np.abs(np.sin(2 * np.radians(angles)))
     dice = np.random.default_rng(0).beta(8 * mean, 8 * (1 - mean), size=shape)
     ids = [str(i) for i in range(images)]
-    return Sweep(ids, [float(a) for a in angles], dice, dice, np.full(shape, 0.99))
+    return Sweep(
+        ids,
+        ["polyp"],
+        [float(a) for a in angles],
+        dice[..., None],
+        dice[..., None],
+        np.full((*shape, 1), 0.99),
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,14 +65,14 @@ def test_curves_follow_the_angles_also_when_those_are_unsorted():
     lines = equivariance_figure(sweep, "").axes[0].lines
     mean = next(line for line in lines if line.get_marker() == "o")
     assert mean.get_xdata().tolist() == [0, 45, 90]
-    assert mean.get_ydata().tolist() == sweep.dice.mean(axis=0)[[1, 2, 0]].tolist()
+    assert mean.get_ydata().tolist() == sweep.dice.mean(axis=(0, 2))[[1, 2, 0]].tolist()
 
 
 def test_predictions_figure():
     generator = np.random.default_rng(0)
 
     def mask():
-        return generator.random((16, 16)) < 0.5
+        return generator.random((1, 16, 16)) < 0.5
 
     def image():
         return generator.random((16, 16, 3))
@@ -64,22 +80,25 @@ def test_predictions_figure():
     examples = [
         Example(
             label,
+            f"frame {label}",
             image(),
             mask(),
             mask(),
             np.ones((16, 16), bool),
             0.5,
-            [Turned(angle, image(), mask(), mask(), mask(), 0.25) for angle in (90, 45)],
+            [Turned(angle, image(), mask(), mask(), mask()[0], 0.25) for angle in (90, 45)],
         )
         for label in ("best", "median", "worst")
     ]
     figure = draw(predictions_figure(examples, "p4 on synthetic"))
     assert len(figure.axes) == 3 * 7
-    assert [axes.get_ylabel() for axes in figure.axes[::7]] == ["best", "median", "worst"]
+    assert [axes.get_ylabel() for axes in figure.axes[::7]] == [
+        f"{label}: frame {label}" for label in ("best", "median", "worst")
+    ]
     titles = [axes.get_title() for axes in figure.axes[:7]]
     assert titles[3:] == ["rotated by 90°", "masks at 90°", "rotated by 45°", "masks at 45°"]
     captions = [axes.get_xlabel() for axes in figure.axes[:7]]
-    assert captions == ["", "", "Dice 0.500", "", "Dice 0.250", "", "Dice 0.250"]
+    assert captions == ["", "", "Dice 0.500", "", "consistency 0.250", "", "consistency 0.250"]
     boxes = [axes.get_tightbbox() for axes in figure.axes]
     boxes += [figure.legends[0].get_window_extent()]
     for i, box in enumerate(boxes):
@@ -87,8 +106,8 @@ def test_predictions_figure():
 
 
 def test_overlay_tells_the_masks_apart_inside_the_region_only():
-    found = np.array([[1, 1, 0, 0, 1]], dtype=bool)
-    reference = np.array([[1, 0, 1, 0, 1]], dtype=bool)
+    found = np.array([[[1, 1, 0, 0, 1]]], dtype=bool)
+    reference = np.array([[[1, 0, 1, 0, 1]]], dtype=bool)
     region = np.array([[1, 1, 1, 1, 0]], dtype=bool)
     both, extra, missed, background, outside = overlay(
         np.ones((1, 5, 3)), found, reference, region
@@ -98,3 +117,123 @@ def test_overlay_tells_the_masks_apart_inside_the_region_only():
     assert extra[1] > 0.8 > 0.5 > missed[1]  # vermillion: red alone
     assert background.tolist() == [0.75] * 3
     assert outside.tolist() == pytest.approx([0.3] * 3)
+
+
+# --- what they show
+
+
+def test_equivariance_figure_shows_the_numbers_of_the_sweep():
+    """Of unsorted angles, and with no two numbers alike."""
+    generator = np.random.default_rng(0)
+    dice, truth, ceiling = generator.uniform(0.3, 1, size=(3, 7, 4))
+    dice[0] = 0.01  # an outlier at each angle
+    angles = [90.0, 0.0, 180.0, 45.0]
+    arrays = (array[..., None] for array in (dice, truth, ceiling))
+    sweep = Sweep(list("abcdefg"), ["polyp"], angles, *arrays)
+    figure = equivariance_figure(sweep, "p4 on synthetic")
+    (axes,) = figure.axes
+    order, angles = [1, 3, 0, 2], [0, 45, 90, 180]
+    assert axes.get_title(loc="left") == "p4 on synthetic"
+    assert_boxes(axes, dice[:, order].T, angles)
+    dashed, mean = axes.lines[-2:]
+    assert (dashed.get_linestyle(), mean.get_color()) == ("--", VERMILLION)
+    assert list(dashed.get_xdata()) == list(mean.get_xdata()) == angles
+    assert dashed.get_ydata() == pytest.approx(ceiling[:, order].mean(axis=0))
+    assert mean.get_ydata() == pytest.approx(dice[:, order].mean(axis=0))
+    entries = {
+        text.get_text(): handle
+        for text, handle in zip(figure.legends[0].get_texts(), handles(figure), strict=True)
+    }
+    assert list(entries) == [
+        "mean",
+        "ceiling (perfectly equivariant)",
+        "quartiles of 7 test images",
+    ]
+    assert entries["mean"].get_color() == VERMILLION
+    assert entries["ceiling (perfectly equivariant)"].get_linestyle() == "--"
+
+
+def handles(figure):
+    return figure.legends[0].legend_handles
+
+
+def test_rotation_error_figure_shows_the_errors():
+    errors = {"p4": [0.0, 0.4, 0.1], "SE(2,12)": [0.02, 0.2, 0.03]}
+    figure = rotation_error_figure([0, 45, 90], errors)
+    lines = figure.axes[0].lines
+    assert {line.get_label(): list(line.get_ydata()) for line in lines} == errors
+    assert all(list(line.get_xdata()) == [0, 45, 90] for line in lines)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(errors)
+
+
+def test_predictions_figure_shows_the_images_and_masks_of_each_example():
+    generator = np.random.default_rng(0)
+
+    def mask():
+        return generator.random((1, 8, 8)) < 0.5
+
+    def image():
+        return generator.random((8, 8, 3))
+
+    def turned(angle, dice):
+        return Turned(angle, image(), mask(), mask(), mask()[0], dice)
+
+    examples = [
+        Example(
+            "best", "7", image(), mask(), mask(), mask()[0], 0.9, [turned(90, 0.8), turned(45, 0.7)]
+        ),
+        Example(
+            "worst",
+            "7",
+            image(),
+            mask(),
+            mask(),
+            mask()[0],
+            0.6,
+            [turned(90, 0.5), turned(45, 0.4)],
+        ),
+    ]
+    figure = predictions_figure(examples, "p4 on synthetic")
+    assert figure.get_suptitle() == "p4 on synthetic"
+    rows = [figure.axes[:7], figure.axes[7:]]
+    titles = [axes.get_title() for axes in rows[0]]
+    assert titles[:5] == ["image", "truth", "prediction", "rotated by 90°", "masks at 90°"]
+    captions = [[axes.get_xlabel() for axes in row] for row in rows]
+    assert captions[0] == ["", "", "Dice 0.900", "", "consistency 0.800", "", "consistency 0.700"]
+    assert captions[1] == ["", "", "Dice 0.600", "", "consistency 0.500", "", "consistency 0.400"]
+    for row, example in zip(rows, examples, strict=True):
+        expected = [
+            example.image,
+            np.stack([example.truth[0]] * 3, axis=-1),
+            overlay(example.image, example.prediction, example.truth, example.valid),
+        ]
+        for t in example.turned:
+            expected += [t.image, overlay(t.image, t.found, t.rotated, t.region)]
+        for axes, picture in zip(row, expected, strict=True):
+            assert np.array_equal(axes.images[0].get_array(), picture)
+    colours = {
+        text.get_text(): handle.get_facecolor()
+        for text, handle in zip(figure.legends[0].get_texts(), handles(figure), strict=True)
+    }
+    assert {text.split(",")[0]: to_hex(colour).upper() for text, colour in colours.items()} == {
+        "in both masks": SKY,
+        "only in the prediction": YELLOW,
+        "only in the truth": VERMILLION,
+    }
+
+
+def test_classes_have_colours_of_their_own_in_the_truth():
+    truth = np.zeros((2, 4, 4), bool)
+    truth[0, 0], truth[1, 1] = True, True
+    blank = np.zeros((4, 4, 3))
+    turned = Turned(90, blank, truth, truth, truth[0], 1.0)
+    example = Example("best", "a", blank, truth, truth, truth[0], 1.0, [turned])
+    picture = predictions_figure([example], "").axes[1].images[0].get_array()
+    assert [tuple(picture[row, 0]) for row in (0, 1)] == class_colours(2)
+    assert (picture[2:] == 0).all()
+
+
+def test_a_class_found_in_place_of_another_is_wrong():
+    found, reference = np.array([[[True]], [[False]]]), np.array([[[False]], [[True]]])
+    (pixel,) = overlay(np.zeros((1, 1, 3)), found, reference, np.array([[True]]))[0]
+    assert to_hex(pixel / pixel.max()).upper() == to_hex(np.array([240, 228, 66]) / 240).upper()

@@ -43,7 +43,7 @@ def test_scores_follow_their_definition():
         expected = by_definition(
             prediction[i, 0].tolist(), truth[i, 0].tolist(), region[i, 0].tolist()
         )
-        assert {name: values[i].item() for name, values in result.items()} == pytest.approx(
+        assert {name: values[i, 0].item() for name, values in result.items()} == pytest.approx(
             expected
         )
     assert torch.equal(dice(prediction, truth, region), result["dice"])
@@ -55,7 +55,7 @@ def test_scores_follow_their_definition():
 def test_empty_masks(prediction, truth, expected):
     ones = torch.ones(1, 1, 4, 4, dtype=torch.bool)
     for values in scores(ones & bool(prediction), ones & bool(truth), ones).values():
-        assert values.tolist() == [expected]
+        assert values.tolist() == [[expected]]
 
 
 def test_region_is_broadcast_and_pixels_outside_do_not_count():
@@ -64,8 +64,8 @@ def test_region_is_broadcast_and_pixels_outside_do_not_count():
     region = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
     region[..., :2, :] = True
     everywhere = torch.ones_like(truth)
-    assert dice(everywhere, truth, region).tolist() == [1, 1]
-    assert dice(everywhere, truth, ~region).tolist() == [0, 0]
+    assert dice(everywhere, truth, region).tolist() == [[1], [1]]
+    assert dice(everywhere, truth, ~region).tolist() == [[0], [0]]
 
 
 def test_summary_of_known_values():

@@ -1,0 +1,62 @@
+"""Runs the measurements that are asked for."""
+
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from benchmarks import report
+from benchmarks.result import LeftOut, Result
+from benchmarks.scaling import Curve
+from polyp.errors import UserError
+
+MEASURES = ("steps", "peers", "data", "sweep", "start", "memory", "scaling")
+
+
+def benchmark(config: DictConfig, folder: Path) -> str:
+    """Measures what config.measure names; writes benchmark.csv, .md and .png, and returns the page.
+
+    Raises:
+        UserError: an unknown measurement, or none; an option that cannot be. Told before anything
+            is measured.
+    """
+    names = [config.measure] if isinstance(config.measure, str) else list(config.measure)
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown or not names:
+        raise UserError(
+            f"measure={','.join(map(str, unknown))}: must be some of {', '.join(MEASURES)}, as "
+            "measure=[steps,peers]"
+        )
+    _check(config)
+    torch.set_num_threads(config.threads)
+    results: list[Result] = []
+    left_out: list[LeftOut] = []
+    curves: list[Curve] = []
+    for name in names:
+        measured = import_module(f"benchmarks.{name}").measure(config)
+        if name == "scaling":
+            measured, curves = measured
+        for item in measured:
+            if isinstance(item, LeftOut):
+                left_out.append(item)
+                print(f"{item.measure:8} left out: {item.what}: {item.reason}", flush=True)
+            else:
+                results.append(item)
+                print(report.line(item), flush=True)
+    return report.write(results, left_out, curves, config, folder)
+
+
+def _check(config: DictConfig) -> None:
+    for section in ("", "peers.", "sweep.", "start.", "scaling."):
+        rounds = OmegaConf.select(config, f"{section}rounds")
+        if not isinstance(rounds, int) or rounds < 1:
+            raise UserError(f"{section}rounds={rounds}: must be a positive whole number")
+    if config.data.model not in config.models:
+        raise UserError(
+            f"data.model={config.data.model}: must be one of {', '.join(config.models)}"
+        )
+    try:
+        torch.empty(0, device=config.device)
+    except (RuntimeError, AssertionError) as error:  # builds without CUDA raise the second
+        raise UserError(f"device={config.device}: there is none here") from error

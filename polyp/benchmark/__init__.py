@@ -1,4 +1,0 @@
-"""What everything costs, against what it may cost: see configs/benchmark.yaml.
-
-Nothing is imported here: polyp.benchmark.first_step is to cost a training run no time.
-"""

@@ -1,0 +1,23 @@
+"""Measure a finished run again, or anybody's maps: `polyp evaluate run=PATH data=cvc`."""
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from polyp.cli import command_line, named_keys
+
+
+@command_line("evaluate")
+def main(config: DictConfig) -> None:
+    data_choice = HydraConfig.get().runtime.choices["data"]
+    if config.maps is not None:
+        from polyp.runs.maps import evaluate_maps
+
+        evaluate_maps(config, data_choice)
+    else:
+        from polyp.runs.evaluate import evaluate_run
+
+        evaluate_run(config, data_choice, named_keys())
+
+
+if __name__ == "__main__":
+    main()

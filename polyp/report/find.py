@@ -1,0 +1,84 @@
+"""Where the runs are."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from glob import has_magic
+from pathlib import Path
+
+from polyp.errors import UserError
+from polyp.runs.folder import RunFolder
+
+
+def find_runs(patterns: Sequence[str]) -> list[Path]:
+    """Run folders, finished or not, that the patterns match or that lie below what they match.
+
+    Folders within a run's own folder are not searched: what lies there belongs to that run. Links
+    are followed, and each folder is searched once however many lead there.
+
+    Args:
+        patterns: folders or globs (`**` for any depth), relative to the current folder.
+
+    Raises:
+        UserError: a pattern leads to no run.
+    """
+    found: dict[Path, Path] = {}  # by absolute path, for a folder may be matched twice
+    for pattern in patterns:
+        matches = _matches(pattern)
+        folders = [run for match in matches for run in _folders(match, _is_run) if _is_run(run)]
+        if not folders:
+            reason = "holds no run" if matches else "matches nothing"
+            raise UserError(
+                f"runs={pattern}: {reason}; it names run folders or folders of them, as outputs "
+                "or 'outputs/sweeps/*'"
+            )
+        found |= {folder.resolve(): folder for folder in folders}
+    return list(found.values())
+
+
+def _matches(pattern: str) -> list[Path]:
+    """What a pattern matches. `glob` is no use: it hangs where links lead back up."""
+    path = Path(pattern)
+    if pattern and path.exists():  # also with brackets in its name, as sweeps make them
+        return [path]
+    found = [Path(path.anchor)] if pattern else []
+    for part in path.relative_to(path.anchor).parts:
+        if part == "**":
+            deeper = [below for folder in found for below in _folders(folder)]
+        elif has_magic(part):
+            hidden = part.startswith(".")
+            deeper = [
+                child
+                for folder in found
+                if folder.is_dir()
+                for child in sorted(folder.iterdir())
+                if fnmatchcase(child.name, part) and hidden == child.name.startswith(".")
+            ]
+        else:
+            deeper = [folder / part for folder in found if (folder / part).exists()]
+        found = list(dict.fromkeys(deeper))
+    return found
+
+
+def _folders(top: Path, closed: Callable[[Path], bool] = lambda folder: False) -> Iterator[Path]:
+    """A folder and those below it, but hidden ones and what lies in a closed one; each once."""
+    seen = set()
+    for name, below, _ in os.walk(top, followlinks=True):
+        folder = Path(name)
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield folder
+        hidden = [child for child in below if child.startswith(".")]
+        below[:] = [] if closed(folder) else sorted(set(below).difference(hidden))
+
+
+def _is_run(folder: Path) -> bool:
+    """Other commands leave a .hydra folder too, but only a run's config has a trainer."""
+    run = RunFolder(folder)
+    config = folder / ".hydra" / "config.yaml"
+    return run.finished or (
+        config.exists() and "\ntrainer:" in config.read_text(encoding="utf-8", errors="replace")
+    )

@@ -1,0 +1,62 @@
+"""The folder that a comparison is written to."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from polyp.errors import UserError
+from polyp.files import atomic_path
+
+GENERATOR = "polyp compare"  # the page says so of itself
+
+# Files in the folder of a test set. Others there are the user's.
+OURS = re.compile(
+    r"(systems|outliers|runs|\w+_tests)\.(csv|md|tex)"
+    r"|(dice|equivariance|equivariance-boxes-\d+|training-images)\.png"
+)
+
+
+def check(output: Path) -> None:
+    """Makes sure that a comparison may be written there.
+
+    Raises:
+        UserError: it is a file, or holds something else than an earlier comparison.
+    """
+    existing = next(path for path in (output, *output.parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"output={output}: {existing} is a file; name a folder")
+    if existing == output:
+        for path in sorted(output.iterdir()):
+            if not (_is_page(path) or _is_section(path)):
+                raise UserError(
+                    f"output={output}: holds {path.name}, which is of no comparison; name a new "
+                    "folder, or that of an earlier comparison"
+                )
+
+
+def write(output: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files, by their paths in the folder, and removes those of an earlier comparison."""
+    stale = [path for path in _written(output) if path.relative_to(output).as_posix() not in files]
+    for name, content in files.items():
+        with atomic_path(output / name) as temporary:
+            temporary.write_bytes(content)
+    for path in stale:
+        path.unlink()
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+
+def _written(output: Path) -> Iterator[Path]:
+    if output.exists():
+        for section in filter(_is_section, output.iterdir()):
+            yield from (path for path in section.iterdir() if OURS.fullmatch(path.name))
+
+
+def _is_page(path: Path) -> bool:
+    return path.name == "index.html" and GENERATOR in path.read_text(
+        encoding="utf-8", errors="replace"
+    )
+
+
+def _is_section(path: Path) -> bool:
+    return all((path / name).is_file() for name in ("systems.csv", "systems.md", "systems.tex"))

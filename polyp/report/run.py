@@ -1,0 +1,167 @@
+"""A run on one test set: what a comparison needs of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from polyp.errors import UserError
+from polyp.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, as it did on one of its test sets.
+
+    Attributes:
+        folder: of the run, or of a later evaluation.
+        data: what it was tested on. trained_on: the dataset that it was trained on.
+        split: how the test images were chosen: "random", "sequence", "file", "all images", …
+        part: of the dataset that was tested: "test", "all", "train" or "val".
+        multiply_adds: of one image; None in runs of early versions.
+        config: as composed, flat ("model.layers.kernel_size": 3), interpolations unresolved.
+        parts: image ids of "train" and "val".
+        scores: a row per test image, by its id, and a column per metric; also polyp_area, and where
+            there are several classes columns such as "dice.polyp".
+        groups: the video sequence or patient of each image; "" where not known.
+        consistency: images × angles (in degrees, ascending), the Dice of the rotated mask and the
+            mask of the rotated image.
+        turned_dice: images × angles, the Dice of the mask of the rotated image and the rotated
+            truth.
+        ceiling: by angle, the mean consistency of a perfectly equivariant network.
+        machine: where it was trained.
+    """
+
+    folder: Path
+    model: str
+    data: str
+    trained_on: str
+    augmentation: str
+    split: str
+    part: str
+    seed: int
+    image_size: int
+    parameters: int
+    multiply_adds: int | None
+    config: dict[str, Any]
+    parts: dict[str, list[str]]
+    scores: pd.DataFrame
+    groups: pd.Series
+    consistency: pd.DataFrame
+    turned_dice: pd.DataFrame
+    ceiling: pd.Series
+    training_seconds: float
+    machine: str
+    commit: str | None
+    started: str
+
+    @property
+    def images(self) -> list[str]:
+        return list(self.scores.index)
+
+    @property
+    def angles(self) -> list[float]:
+        return list(self.consistency.columns)
+
+    @property
+    def dice(self) -> np.ndarray:
+        """Of each image: float64 [images]."""
+        return self.scores["dice"].to_numpy()
+
+    def select(self, images: Sequence[str], angles: Sequence[float]) -> "Run":
+        """The same run with these of its images and angles, in this order."""
+        return replace(
+            self,
+            scores=self.scores.loc[images],
+            groups=self.groups[images],
+            consistency=self.consistency.loc[images, angles],
+            turned_dice=self.turned_dice.loc[images, angles],
+            ceiling=self.ceiling[angles],
+        )
+
+
+def read_runs(path: Path) -> list[Run]:
+    """Reads a run folder, or that of a later evaluation: a `Run` per test set.
+
+    An evaluation says how it was tested, and the run that it names how it was trained.
+
+    Raises:
+        UserError: something is missing or not as it should be; it names the file.
+    """
+    folder = RunFolder(path)
+    if not folder.finished:
+        raise UserError(f"{folder}: unfinished, it has no metrics.json")
+    metrics, training = folder.json("metrics.json"), folder.json("provenance.json")
+    own, trained = folder.split()["test"], folder
+    if "run" in training:
+        trained = RunFolder(training["run"])
+        training = {**trained.json("provenance.json"), "started": training.get("started", "")}
+    split, config = trained.split(), trained.flat_config()
+    scores, sweep = folder.scores(), folder.equivariance()
+    first, *others = scores["test_set"].unique()
+    if set(scores["image"][scores["test_set"] == first]) != set(own):
+        raise UserError(
+            f"{path / 'scores.csv'}: holds other images than the test set of split.json"
+        )
+    try:
+        common: dict[str, Any] = {
+            "folder": path,
+            "trained_on": str(metrics.get("trained_on") or metrics["data"]),
+            **{name: str(metrics[name]) for name in ("model", "augmentation")},
+            **{name: int(metrics[name]) for name in ("seed", "image_size", "parameters")},
+            "multiply_adds": metrics.get("multiply_adds"),
+            "config": config,
+            "parts": {part: split[part] for part in ("train", "val")},
+            "training_seconds": float(training["training_seconds"]),
+            "machine": training.get("gpu") or training["machine"],
+            "commit": training.get("commit"),
+            "started": training["started"],
+        }
+        tested = {first: {name: str(metrics[name]) for name in ("data", "split")}}
+        tested[first]["part"] = str(metrics.get("part", "test"))
+        for name in others:
+            part = config.get(f"test_sets.{name}.part", "all")
+            chosen = "all images" if part == "all" else config.get(f"test_sets.{name}.split", "")
+            tested[name] = {"data": name, "split": chosen, "part": part}
+        curves = {first: metrics["equivariance"]["curve"]}
+        curves |= {name: metrics["test_sets"][name]["equivariance"]["curve"] for name in others}
+        return [
+            Run(**common, **tested[name], **_measured(scores, sweep, name, curve, path))
+            for name, curve in curves.items()
+        ]
+    except KeyError as error:
+        raise UserError(
+            f"{path}: metrics.json or provenance.json lacks {error.args[0]!r}; polyp evaluate "
+            "evaluates a run again"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: metrics.json or provenance.json holds what it should not ({error})"
+        ) from error
+
+
+def _measured(
+    scores: pd.DataFrame, sweep: pd.DataFrame, test_set: str, curve: dict, path: Path
+) -> dict[str, Any]:
+    """The scores, groups, consistency, turned_dice and ceiling of a test set."""
+    rows = scores[scores["test_set"] == test_set].set_index("image")
+    turned = sweep[sweep["test_set"] == test_set].pivot(index="image", columns="angle")
+    if (
+        set(turned.index) != set(rows.index)
+        or turned[["dice", "dice_truth"]].isna().to_numpy().any()
+    ):
+        raise UserError(
+            f"{path / 'equivariance.csv'}: does not hold every test image at every angle"
+        )
+    ceiling = dict(zip(curve["angles"], curve["ceiling"], strict=True))
+    angles = turned["dice"].columns
+    return {
+        "scores": rows.drop(columns=["test_set", "group"]),
+        "groups": rows["group"],
+        "consistency": turned["dice"].loc[rows.index],
+        "turned_dice": turned["dice_truth"].loc[rows.index],
+        "ceiling": pd.Series([ceiling[angle] for angle in angles], angles, dtype=float),
+    }

@@ -1,0 +1,276 @@
+"""Runs that differ only in their seed are one system; labels say what distinguishes systems."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyp.report.run import Run
+
+# What a run's numbers do not depend on, or what the section and the image lists already say.
+NOT_OF_THE_SYSTEM = (
+    "seed",
+    "resume",
+    "evaluation.",
+    "metrics",
+    "test_sets",
+    "logger",
+    "data.seed",
+    "data.root",
+    "data.dataset.root",
+    "data.dataset._target_",
+    "data.cache",
+    "data.num_workers",
+    "data.split",  # and split_seed, split_file: the lists of images count
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.log_every_n_steps",
+)
+
+# What differs between systems that were trained on more or fewer images.
+OF_TRAINING_IMAGES = ("train_images", "train_and_val_set", "data.train_fraction")
+
+# What goes without saying where others say the same.
+SHORTER = {
+    "augmentation.transforms": ["augmentation"],
+    "train_images": ["trained_on", "data.train_fraction"],
+    "val_images": ["trained_on"],
+    "train_and_val_set": ["train_images", "val_images"],
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """One way to train a network, with a run per seed, all on the same test images and angles.
+
+    style: number of its colour and line in figures.
+    """
+
+    label: str
+    runs: list[Run]
+    style: int = 0
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.seed for run in self.runs]
+
+    @property
+    def training_images(self) -> int:
+        return len(self.first.parts["train"])
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that all runs have, also "dice.NAME" per class."""
+        return [
+            name
+            for name in self.first.scores
+            if name != "polyp_area"
+            and ("." not in name or name.startswith("dice."))
+            and all(name in run.scores for run in self.runs)
+        ]
+
+    def score(self, metric: str) -> np.ndarray:
+        """Of each image, the mean over the seeds where the metric is defined: float64 [images];
+        NaN where it never is."""
+        values = np.stack([run.scores[metric] for run in self.runs])
+        defined = np.isfinite(values).sum(axis=0)
+        return np.nansum(values, axis=0) / np.where(defined, defined, np.nan)
+
+    @property
+    def dice(self) -> np.ndarray:
+        return self.score("dice")
+
+    @property
+    def consistency(self) -> np.ndarray:
+        """Of each image at each angle, the mean over the seeds: float64 [images, angles]."""
+        return np.mean([run.consistency for run in self.runs], axis=0)
+
+    @property
+    def equivariance(self) -> np.ndarray:
+        """Of each image, the mean consistency over the angles that turn it: float64 [images]."""
+        return self.consistency[:, turning(self.first.angles)].mean(axis=1)
+
+    @property
+    def off_grid_consistency(self) -> np.ndarray:
+        """Of each image, the mean consistency over the angles that are no multiples of 90°:
+        float64 [images]."""
+        return self.consistency[:, off_grid(self.first.angles)].mean(axis=1)
+
+    @property
+    def turned_dice(self) -> np.ndarray:
+        """Of each image, the mean Dice when turned by these angles: float64 [images]."""
+        turned = np.mean([run.turned_dice for run in self.runs], axis=0)
+        return turned[:, off_grid(self.first.angles)].mean(axis=1)
+
+    def outliers(self, below: float) -> np.ndarray:
+        """Of each image, the share of the runs whose Dice is below: float64 [images]."""
+        return np.mean([run.dice < below for run in self.runs], axis=0)
+
+
+def turning(angles: Sequence[float]) -> np.ndarray:
+    """Which angles are not multiples of 360°, where nothing turns: bool [angles]."""
+    return np.array([angle % 360 != 0 for angle in angles])
+
+
+def off_grid(angles: Sequence[float]) -> np.ndarray:
+    """Which angles are not multiples of 90°, where pixels do not fall on pixels: bool [angles]."""
+    return np.array([angle % 90 != 0 for angle in angles])
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """systems: the best test Dice first. usual: what labels leave unsaid, since most systems have
+    it, {key: value}. left_out: runs that are in no system, with the reason."""
+
+    systems: list[System]
+    usual: dict[str, str]
+    left_out: list[tuple[Run, str]]
+
+
+def group(runs: Sequence[Run]) -> Grouping:
+    """Groups runs into systems. Of two runs with the same system and seed the later one counts."""
+    runs = sorted(runs, key=lambda run: (run.started, str(run.folder)))
+    groups: dict[tuple, dict[int, Run]] = defaultdict(dict)
+    left_out = []
+    for run in runs:
+        by_seed = groups[tuple(sorted((k, repr(v)) for k, v in identity(run).items()))]
+        if run.seed in by_seed:
+            reason = f"the same system and seed {run.seed} as {run.folder}, which is later"
+            left_out.append((by_seed[run.seed], reason))
+        by_seed[run.seed] = run
+
+    by_system = [[by_seed[seed] for seed in sorted(by_seed)] for by_seed in groups.values()]
+    first = [same[0] for same in by_system]
+    differences, usual = _differences(first)
+    systems = [
+        System(label, same)
+        for label, same in zip(_labels(first, differences), by_system, strict=True)
+    ]
+    systems.sort(key=lambda system: (-system.dice.mean(), system.label))
+    return Grouping(systems, usual, left_out)
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """What makes two runs the same system: config and images, whatever the seed."""
+    config = {k: v for k, v in run.config.items() if not k.startswith(NOT_OF_THE_SYSTEM)}
+    return {
+        "model": run.model,
+        "trained_on": run.trained_on,
+        "augmentation": run.augmentation,
+        "train_images": len(run.parts["train"]),
+        "val_images": len(run.parts["val"]),
+        "train_and_val_set": digest([*sorted(run.parts["train"]), "", *sorted(run.parts["val"])]),
+        **config,
+    }
+
+
+def by_training_images(systems: Sequence[System]) -> list[list[System]]:
+    """Systems that differ in nothing but how many images they were trained on, the fewest first.
+
+    A list for each of them that has at least two numbers of images.
+    """
+    lines: dict[tuple, list[System]] = defaultdict(list)
+    for system in systems:
+        own = {k: v for k, v in identity(system.first).items() if k not in OF_TRAINING_IMAGES}
+        lines[tuple(sorted((k, repr(v)) for k, v in own.items()))].append(system)
+    ordered = [sorted(line, key=lambda s: s.training_images) for line in lines.values()]
+    return [line for line in ordered if line[0].training_images < line[-1].training_images]
+
+
+def digest(ids: Sequence[str]) -> str:
+    """Six hexadecimal digits that stand for a list of image ids."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:6]
+
+
+def _differences(runs: Sequence[Run]) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """Of each system, what its label says beside the model; and what labels leave unsaid.
+
+    The model's own options are said where systems of the same model name differ in them. All else
+    is said where it is not what most of the systems have, {key: value}, which is returned too.
+    """
+    identities = [identity(run) for run in runs]
+    digests = [own["train_and_val_set"] for own in identities]
+    for own, name in zip(identities, _set_names(runs, digests), strict=True):
+        own["train_and_val_set"] = name
+    keys = dict.fromkeys(key for own in identities for key in own if key != "model")
+    said: list[list[str]] = [[] for _ in runs]
+    usual = {}
+    for key in keys:
+        if key.startswith("model."):
+            for own, mine in zip(identities, said, strict=True):
+                rivals = [other for other in identities if other["model"] == own["model"]]
+                if key in own and len({repr(rival.get(key)) for rival in rivals}) > 1:
+                    mine.append(key)
+        elif len({repr(own.get(key)) for own in identities}) > 1 and not _implied(key, identities):
+            values = [repr(own.get(key)) for own in identities]
+            most = max(values, key=values.count)  # the first of several
+            usual[key] = identities[values.index(most)].get(key)
+            for own, value, mine in zip(identities, values, said, strict=True):
+                if key in own and value != most:
+                    mine.append(key)
+    names = _short_names({**usual, **dict.fromkeys(key for mine in said for key in mine)})
+    differences = [
+        {names[key]: _text(key, own[key]) for key in mine}
+        for own, mine in zip(identities, said, strict=True)
+    ]
+    return differences, {names[key]: _text(key, value) for key, value in usual.items()}
+
+
+def _set_names(runs: Sequence[Run], digests: Sequence[str]) -> Sequence[str]:
+    """What each run's training and validation images are called: as the file that lists them, or
+    their digest where not all of them have a file of a name of its own."""
+    files = [Path(run.config.get("data.split_file") or "").stem for run in runs]
+    pairs = set(zip(digests, files, strict=True))
+    named = all(files) and len(pairs) == len(set(digests)) == len(set(files))
+    return files if named else digests
+
+
+def _implied(key: str, identities: Sequence[dict]) -> bool:
+    """Whether shorter differences say the same: a choice's name, or a number of images."""
+    if key not in SHORTER:
+        return False
+    with_key = {tuple(repr(own.get(k)) for k in (*SHORTER[key], key)) for own in identities}
+    return len({values[:-1] for values in with_key}) == len(with_key)
+
+
+def _short_names(keys: Iterable[str]) -> dict[str, str]:
+    """{"model.layers.sigma": "sigma"}, with more of the key where two would be the same."""
+    keys = list(keys)
+    names = {}
+    for key in keys:
+        parts = [part for part in key.split(".") if part != "_target_"]
+        shared = [k for k in keys if k.removesuffix("._target_").split(".")[-1] == parts[-1]]
+        names[key] = parts[-1] if len(shared) == 1 else ".".join(parts)
+    return names
+
+
+def _text(key: str, value: Any) -> str:
+    """A value as it would be typed; of a class's path the name, and long values cut."""
+    if key.endswith("_target_"):
+        text = str(value).rsplit(".", 1)[-1]
+    elif isinstance(value, list):
+        text = "[" + ",".join(str(item) for item in value) + "]"
+    elif value is None or isinstance(value, bool):
+        text = {None: "null", True: "true", False: "false"}[value]
+    else:
+        text = str(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _labels(runs: Sequence[Run], differences: Sequence[dict[str, str]]) -> list[str]:
+    """`unet augmentation=rot90`; numbered where even that is not unique."""
+    labels = []
+    for run, differing in zip(runs, differences, strict=True):
+        label = " ".join([run.model, *(f"{key}={value}" for key, value in differing.items())])
+        same = sum(other == label or other.startswith(f"{label} #") for other in labels)
+        labels.append(f"{label} #{same + 1}" if same else label)
+    return labels

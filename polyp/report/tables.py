@@ -1,0 +1,277 @@
+"""The tables of a section: its systems, the tests between them, and the images they fail on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from polyp.evaluation.scores import summary
+from polyp.report.render import render
+from polyp.report.sections import Section
+from polyp.report.statistics import PairedTest
+from polyp.report.systems import System, off_grid, turning
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people and for programs.
+
+    Attributes:
+        what: it shows. of: which test set.
+        records: its rows, unformatted, for CSV.
+        header, rows: the same as cells of text; the first `words` columns are words, the others
+            numbers.
+        fields: the columns of the CSV; None: those of the records.
+    """
+
+    what: str
+    of: str
+    records: Sequence[Record]
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1
+    fields: list[str] | None = None
+
+    def files(self, name: str) -> dict[str, bytes]:
+        """As NAME.csv, NAME.md and NAME.tex."""
+        # As objects, or whole numbers beside a missing one would become decimal fractions.
+        data = pd.DataFrame(self.records, columns=self.fields, dtype=object)
+        texts = {"csv": data.to_csv(index=False, lineterminator="\n")}
+        texts |= {form: render(f"table.{form}", table=self) for form in ("md", "tex")}
+        return {f"{name}.{form}": text.encode() for form, text in texts.items()}
+
+
+def systems_table(section: Section, outlier_dice: float) -> Table:
+    """A row per system; the page says how each number is made.
+
+    Every metric that a system was measured by has a column.
+    """
+    metrics = list(dict.fromkeys(name for system in section.systems for name in system.metrics))
+    metrics.remove("dice")  # it has more than a mean
+    units = section.units
+    records = [_record(system, units, metrics, outlier_dice) for system in section.systems]
+    columns = _columns(metrics)
+    return Table(
+        what="Systems" + _by(len(set(units)), len(units), ", intervals"),
+        of=section.title,
+        records=records,
+        header=list(columns),
+        rows=[[cell(record) for cell in columns.values()] for record in records],
+    )
+
+
+def _by(units: int, images: int, what: str = "") -> str:
+    """`by 27 groups`, and nothing where each image is a unit."""
+    return f"{what} by {units} groups" if units < images else ""
+
+
+def _record(
+    system: System, units: Sequence[str], metrics: Sequence[str], outlier_dice: float
+) -> Record:
+    first = system.first
+    dice = summary(system.dice, units=units)
+    by_seed = [run.dice.mean() for run in system.runs]
+    turned = off_grid(first.angles).any()
+    curve = dict(zip(first.angles, system.consistency.mean(axis=0).tolist(), strict=True))
+    return {
+        "system": system.label,
+        "parameters": first.parameters,
+        "multiply_adds": first.multiply_adds,
+        "seeds": len(system.runs),
+        "dice_mean": dice["mean"],
+        "dice_std_over_seeds": float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
+        "dice_ci95_low": dice["ci95"][0],
+        "dice_ci95_high": dice["ci95"][1],
+        "dice_median": dice["median"],
+        **{f"{metric}_mean": _mean(system, metric) for metric in metrics},
+        "equivariance_mean": float(system.equivariance.mean()),
+        "equivariance_min": min(curve.values()),
+        "equivariance_at_90": curve.get(90.0),
+        "consistency_off_grid": float(system.off_grid_consistency.mean()) if turned else None,
+        "equivariance_ceiling": float(first.ceiling[turning(first.angles)].mean()),
+        "turned_dice_mean": float(system.turned_dice.mean()) if turned else None,
+        "outliers": _outliers(system, outlier_dice),
+        "outliers_mean": float(system.outliers(outlier_dice).sum()),
+        "training_seconds": float(np.mean([run.training_seconds for run in system.runs])),
+    }
+
+
+def _mean(system: System, metric: str) -> float | None:
+    """Over the images where the metric is defined; None where there is none, or no such metric."""
+    if metric not in system.metrics:
+        return None
+    values = system.score(metric)
+    defined = np.isfinite(values)
+    return float(values[defined].mean()) if defined.any() else None
+
+
+def _columns(metrics: Sequence[str]) -> dict[str, Callable[[Record], str]]:
+    """{header: the cell of a record}."""
+
+    def number(key: str) -> Callable[[Record], str]:
+        return lambda record: "–" if record[key] is None else f"{record[key]:.3f}"
+
+    def dice(record: Record) -> str:
+        spread = record["dice_std_over_seeds"]
+        return f"{record['dice_mean']:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
+
+    def macs(record: Record) -> str:
+        count = record["multiply_adds"]
+        return "–" if count is None else f"{count / 1e9:.2f} G"
+
+    return {
+        "system": lambda record: record["system"],
+        "parameters": lambda record: f"{record['parameters']:,}",
+        "MACs": macs,
+        "seeds": lambda record: str(record["seeds"]),
+        "Dice": dice,
+        "95 % interval": lambda r: f"{r['dice_ci95_low']:.3f} to {r['dice_ci95_high']:.3f}",
+        "median": number("dice_median"),
+        **{_called(metric): number(f"{metric}_mean") for metric in metrics},
+        "consistency": number("equivariance_mean"),
+        "worst angle": number("equivariance_min"),
+        "at 90°": number("equivariance_at_90"),
+        "between multiples of 90°": number("consistency_off_grid"),
+        "interpolation limit": number("equivariance_ceiling"),
+        "Dice on turned images": number("turned_dice_mean"),
+        "outliers": lambda record: record["outliers"],
+        "training": lambda record: f"{record['training_seconds'] / 60:.1f} min",
+    }
+
+
+def _called(metric: str) -> str:
+    """A metric as people write it: `Dice, polyp` of "dice.polyp"."""
+    name, _, of_class = metric.partition(".")
+    name = {"dice": "Dice", "iou": "IoU", "hd95": "HD95"}.get(name, name.replace("_", " "))
+    return f"{name}, {of_class}" if of_class else name
+
+
+def _outliers(system: System, outlier_dice: float) -> str:
+    """`14, 13, 13`: how many images each run fails on."""
+    return ", ".join(str((run.dice < outlier_dice).sum()) for run in system.runs)
+
+
+def tests_table(tests: Sequence[PairedTest], score: str, title: str) -> Table:
+    """A row per pair of systems. score: what is compared; title: the section's."""
+    images, units = tests[0].images, tests[0].units
+    return Table(
+        what=f"Paired tests of {score}" + _by(units, images),
+        of=title,
+        header=["A", "B", "A − B", "95 % interval", "rank-biserial", "p", "p (Holm)"],
+        rows=[
+            [
+                test.a,
+                test.b,
+                _signed(test.difference),
+                f"{_signed(test.low)} to {_signed(test.high)}",
+                _signed(test.effect, digits=2),
+                _p(test.p),
+                _p(test.p_holm),
+            ]
+            for test in tests
+        ],
+        records=[vars(test) for test in tests],
+        words=2,
+    )
+
+
+def _signed(value: float, digits: int = 3) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def outliers_table(section: Section, outlier_dice: float) -> Table:
+    """A row per image on which a run fails, those that most runs fail on first; maybe no row."""
+    runs = [run for system in section.systems for run in system.runs]
+    failing = np.sum([run.dice < outlier_dice for run in runs], axis=0)
+    dice = {system.label: system.dice for system in section.systems}
+    mean = np.mean(list(dice.values()), axis=0)
+    images = sorted(np.flatnonzero(failing), key=lambda i: (-failing[i], mean[i]))
+    return Table(
+        what=f"Images with a Dice below {outlier_dice:g} in a run, and their mean Dice",
+        of=section.title,
+        header=["image", "runs", *dice],
+        rows=[
+            [
+                section.images[i],
+                f"{failing[i]} of {len(runs)}",
+                *(f"{values[i]:.3f}" for values in dice.values()),
+            ]
+            for i in images
+        ],
+        records=[
+            {
+                "image": section.images[i],
+                "runs": int(failing[i]),
+                **{label: float(values[i]) for label, values in dice.items()},
+            }
+            for i in images
+        ],
+        fields=["image", "runs", *dice],
+    )
+
+
+def outlier_lists(section: Section, outlier_dice: float) -> dict[str, list[str]]:
+    """{`LABEL: 14, 13`: images that a run of it fails on}, and those that all runs fail on."""
+    lists = {}
+    for system in section.systems:
+        failing = np.sum([run.dice < outlier_dice for run in system.runs], axis=0)
+        lists[f"{system.label}: {_outliers(system, outlier_dice)}"] = [
+            image if count == len(system.runs) else f"{image} ({count} of {len(system.runs)} runs)"
+            for image, count in zip(section.images, failing, strict=True)
+            if count
+        ]
+    if len(section.systems) > 1:
+        by_all = np.all([system.outliers(outlier_dice) == 1 for system in section.systems], axis=0)
+        lists[f"all runs: {by_all.sum()}"] = [section.images[i] for i in np.flatnonzero(by_all)]
+    return lists
+
+
+def runs_table(section: Section) -> Table:
+    """Where each number comes from: a row per run."""
+    records = [
+        {
+            "system": system.label,
+            "seed": run.seed,
+            "dice": float(run.dice.mean()),
+            "equivariance": float(run.consistency.loc[:, turning(run.angles)].to_numpy().mean()),
+            "training_seconds": run.training_seconds,
+            "machine": run.machine,
+            "commit": run.commit,
+            "folder": str(run.folder),
+        }
+        for system in section.systems
+        for run in system.runs
+    ]
+    return Table(
+        what="Runs",
+        of=section.title,
+        header=["system", "folder", "commit", "machine", "seed", "Dice", "consistency"],
+        rows=[
+            [
+                record["system"],
+                record["folder"],
+                _short(record["commit"]),
+                record["machine"],
+                str(record["seed"]),
+                f"{record['dice']:.4f}",
+                f"{record['equivariance']:.4f}",
+            ]
+            for record in records
+        ],
+        records=records,
+        words=4,
+    )
+
+
+def _short(commit: str | None) -> str:
+    if commit is None:
+        return "–"
+    return commit[:10] + ("-dirty" if commit.endswith("-dirty") else "")

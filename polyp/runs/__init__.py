@@ -1,0 +1,1 @@
+"""Runs: training and measuring them, their folders, resuming, and the jobs of sweeps."""

@@ -1,0 +1,209 @@
+"""Measuring a finished run again: the same way, on other datasets, or at other angles."""
+
+import copy
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule
+from omegaconf import DictConfig, OmegaConf
+
+from polyp.data import Dataset
+from polyp.errors import UserError
+from polyp.evaluation.metrics import Dice, IoU, Metric, Precision, Recall
+from polyp.runs.folder import TABLES, RunFolder
+from polyp.runs.loading import build, choose_device, load_model, load_task
+from polyp.runs.measure import log_summary, measure, sweep_angles
+from polyp.runs.provenance import provenance
+from polyp.runs.test_sets import GEOMETRY, OWN, PARTS, TestSet, make_test_sets
+
+log = logging.getLogger(__name__)
+
+SPLIT = ("split", "split_seed", "split_file", "fold")
+ALLOWED = (LightningDataModule, Dataset)
+
+
+def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) -> dict[str, Any]:
+    """Measures the best checkpoint of a run, and writes a folder as a run's, without checkpoints.
+
+    Args:
+        asked: configs/evaluate.yaml.
+        data_choice: what was given as `data=`; None is the run's own dataset.
+        named: the keys that the user gave a value, such as {"run", "data.root"}.
+
+    Returns:
+        What is in its metrics.json.
+    """
+    saved = RunFolder.open(str(asked.run))
+    trained_on = saved.choices["data"]
+    data_choice = data_choice or trained_on
+    config, own_split = _config(saved, asked, data_choice, named)
+    angles = sweep_angles(config, "angles")
+    output = _output(asked.output, saved, data_choice)
+    task, metrics = load_task(saved), _metrics(config, asked)
+    training = _training(saved)
+    model = load_model(saved)
+    device = choose_device(saved, asked.device)
+
+    data: LightningDataModule = build(config, "data", ALLOWED)
+    try:
+        model.check_size(data.image_size, data.image_size)
+    except ValueError as error:
+        raise UserError(f"data.image_size={data.image_size}: {error}") from error
+    data.setup()
+    part = _part(asked.part, data)
+    name = OWN if own_split and part == "test" else f"{data_choice}"
+    test_sets = [TestSet(name, data, part)]
+    if asked.get("test_sets"):
+        config.test_sets = asked.test_sets
+        others = make_test_sets(config, data, lambda described, key: build(described, key, ALLOWED))
+        test_sets += others[1:]
+    if data_choice == trained_on:
+        _warn_of_trained_images(saved, _tested(data, part))
+
+    facts = {
+        "model": saved.choices["model"],
+        "data": data_choice,
+        "augmentation": saved.choices["augmentation"],
+        "split": _split_name(saved, data, part, own_split),
+        "seed": config.seed,
+        **({} if part == "test" else {"part": part}),
+        **training,
+    }
+    title = f"{facts['model']} on {data_choice}"
+    if data_choice != trained_on:
+        facts["trained_on"] = trained_on
+        title += f", trained on {trained_on}"
+    record = {**provenance(), "run": str(saved.path.resolve()), "device": str(device)}
+    with _new_folder(output) as path:
+        folder = RunFolder(path)
+        folder.write_split(_ids(data, part))
+        measured = measure(model, task, test_sets, metrics, angles, device, folder, title, facts)
+        folder.write_metrics(measured, record)
+    log_summary(measured)
+    return measured
+
+
+def _config(
+    saved: RunFolder, asked: DictConfig, data_choice: str, named: set[str]
+) -> tuple[DictConfig, bool]:
+    """The run's config with what was asked for in its place, and whether it is the run's split."""
+    config = copy.deepcopy(saved.config)
+    given = OmegaConf.to_container(asked.data)  # not resolved: ${seed} is the run's
+    if "_target_" in given:  # data= was given
+        config.data = given
+        kept = [key for key in GEOMETRY if key in saved.config.data and f"data.{key}" not in named]
+        config.data.update({key: saved.config.data[key] for key in kept})
+    else:
+        config.data.update({k: v for k, v in given.items() if v is not None})
+    own_split = data_choice == saved.choices["data"] and not named & {f"data.{k}" for k in SPLIT}
+    if own_split:
+        config.data.split_file = str(saved.path / "split.json")
+        config.data.train_fraction = 1.0  # the file names no other training images
+    config.data.augmentation = []  # of training images
+    if asked.evaluation.angles is not None:
+        config.evaluation.angles = asked.evaluation.angles
+    return config, own_split
+
+
+def _metrics(config: DictConfig, asked: DictConfig) -> Mapping[str, Metric]:
+    """Those asked for, or those of the run."""
+    if asked.get("metrics"):
+        return build(asked, "metrics", (Metric,))
+    if config.get("metrics"):
+        return build(config, "metrics", (Metric,))
+    # Runs of version 0.1 name none.
+    return {"dice": Dice(), "iou": IoU(), "precision": Precision(), "recall": Recall()}
+
+
+def _part(asked: str, data: LightningDataModule) -> str:
+    """The part of the dataset that `part=` means; "own" is the test part, or all of a dataset that
+    is a test set as a whole."""
+    if asked not in (OWN, *PARTS):
+        raise UserError(f"part={asked}: must be one of {', '.join((OWN, *PARTS))}")
+    if asked == OWN:
+        return "all" if data.dataset.external else "test"
+    return asked
+
+
+def _split_name(saved: RunFolder, data: LightningDataModule, part: str, own_split: bool) -> str:
+    if part == "all":
+        return "all images"
+    return build(saved.config, "data", ALLOWED).split_name if own_split else data.split_name
+
+
+def _tested(data: LightningDataModule, part: str) -> list[str]:
+    """Ids of the images of a part."""
+    return [data.prepared.samples[row].id for row in data.part(part).rows]
+
+
+def _ids(data: LightningDataModule, part: str) -> dict[str, list[str]]:
+    """split.json of an evaluation: what was tested is its test part."""
+    if part == "test":
+        return data.ids
+    return {"train": [], "val": [], "test": _tested(data, part)}
+
+
+def _output(asked: str | None, saved: RunFolder, data_choice: str) -> Path:
+    if asked is None:
+        time = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+        return saved.path / "evaluation" / f"{data_choice}_{time}"
+    output = Path(str(asked))
+    if output.exists() and not (output / "metrics.json").is_file():
+        raise UserError(f"output={output}: exists, and is no evaluation; name a new folder")
+    return output
+
+
+def _training(saved: RunFolder) -> dict[str, Any]:
+    """How the training went, from the run's metrics.json."""
+    if not saved.finished:
+        log.warning("%s: the run is not finished; its best epoch so far is measured", saved)
+        return {}
+    metrics = saved.json("metrics.json")
+    return {key: metrics[key] for key in ("epochs", "best_epoch", "val") if key in metrics}
+
+
+def _warn_of_trained_images(saved: RunFolder, tested: list[str]) -> None:
+    split = saved.split()
+    seen = set(tested) & {*split["train"], *split["val"]}
+    if seen:
+        log.warning(
+            "%d of the %d test images were in the training or validation set of the run",
+            len(seen),
+            len(tested),
+        )
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that takes the name `path` when the block ends well.
+
+    A folder that is there already is left as it is: it has to hold the same results.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        if not path.exists():
+            temporary.rename(path)
+            log.info("evaluation written to %s", path)
+            return
+        for name in TABLES:
+            if not _same(temporary / name, path / name):
+                raise UserError(
+                    f"output={path}: holds other results ({name} differs), which are kept; name a "
+                    "new folder"
+                )
+        log.info("the same results as in %s, to the last digit; nothing was written", path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _same(a: Path, b: Path) -> bool:
+    return b.is_file() and a.read_bytes() == b.read_bytes()

@@ -1,0 +1,268 @@
+"""The run folder: the one reader and writer of what a run leaves, see outputs/README.md.
+
+It is opened before anything else is known, also to skip finished jobs of a sweep: neither torch nor
+pandas is imported until they are needed. `polyp.runs.loading` makes the network of a run.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import polyp.resolvers  # noqa: F401  configs of runs use them
+from polyp.errors import UserError
+from polyp.files import atomic_path, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from polyp.evaluation import Results
+
+PARTS = ("train", "val", "test")
+# What two measurements that agree have in common, byte for byte.
+TABLES = ("metrics.json", "scores.csv", "equivariance.csv", "split.json")
+
+
+class RunFolder:
+    """A run's folder, or that of a later evaluation, which has no checkpoints and no config.
+
+    Args:
+        path: where it lies, or will lie.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.best = self.path / "checkpoints" / "best.ckpt"
+        self.last = self.path / "checkpoints" / "last.ckpt"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunFolder":
+        """The run in a folder.
+
+        Raises:
+            UserError: there is no run, or its config cannot be read.
+        """
+        run = cls(path)
+        missing = [file for file in (run._config, run._hydra) if not file.is_file()]
+        if missing:
+            raise UserError(
+                f"run={path}: not a run, {missing[0]} is missing; give a folder that train.py "
+                "wrote, as outputs/DATA-MODEL/DATE_TIME"
+            )
+        try:
+            run.choices  # noqa: B018  reads both files
+            for key in ("model", "data", "trainer"):
+                run.config[key]  # raises if it is not a config of train.py
+        except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, KeyError) as error:
+            raise UserError(f"run={path}: the configs in .hydra are damaged ({error})") from error
+        return run
+
+    # --- state
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended: metrics.json is written last."""
+        return (self.path / "metrics.json").exists()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run, finished or not."""
+        return self.finished or self.last.exists()
+
+    # --- config
+
+    @property
+    def _config(self) -> Path:
+        return self.path / ".hydra" / "config.yaml"
+
+    @property
+    def _hydra(self) -> Path:
+        return self.path / ".hydra" / "hydra.yaml"
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The composed config that the run was trained with."""
+        return OmegaConf.load(self._config)
+
+    @cached_property
+    def choices(self) -> dict[str, str]:
+        """Names of the chosen configs, such as {"model": "p4unet", "data": "kvasir"}."""
+        return OmegaConf.to_container(OmegaConf.load(self._hydra).hydra.runtime.choices)
+
+    def flat_config(self) -> dict[str, Any]:
+        """The config as {"model.layers.kernel_size": 3}, interpolations unresolved.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        try:
+            return flat(OmegaConf.to_container(OmegaConf.load(self._config)))
+        except FileNotFoundError as error:
+            raise UserError(f"{self._config}: missing") from error
+        except (
+            yaml.YAMLError,
+            OmegaConfBaseException,
+            UnicodeDecodeError,
+            AttributeError,
+        ) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{self._config}: damaged ({reason})") from error
+
+    def differences(
+        self, config: DictConfig, ignored: Callable[[str], bool]
+    ) -> dict[str, tuple[Any, Any]]:
+        """Where a config differs from the run's: {"data.batch_size": (there, here)}.
+
+        Interpolations are compared unresolved; None stands for a key that one of them lacks.
+
+        Args:
+            ignored: whether a key, such as "data.cache", does not count.
+
+        Raises:
+            UserError: the run's config is missing or damaged.
+        """
+        there = self.flat_config()
+        # Through the same text, so that both have the same types.
+        here = flat(OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(config))))
+        return {
+            key: (there.get(key), here.get(key))
+            for key in sorted(there.keys() | here.keys())
+            if there.get(key) != here.get(key) and not ignored(key)
+        }
+
+    def write_config(self, config: DictConfig) -> None:
+        """Writes `.hydra/` as Hydra would. Hydra itself would write it before anything is checked,
+        also over the config of a run that is there already, so configs/train.yaml forbids it to."""
+        texts = {"config.yaml": OmegaConf.to_yaml(config)}  # not resolved: ${seed} stays
+        if HydraConfig.initialized():
+            hydra = HydraConfig.instance().cfg
+            texts["hydra.yaml"] = OmegaConf.to_yaml(hydra)
+            texts["overrides.yaml"] = OmegaConf.to_yaml(hydra.hydra.overrides.task)
+        for name, text in texts.items():
+            with atomic_path(self.path / ".hydra" / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+    # --- results
+
+    def json(self, name: str) -> dict[str, Any]:
+        """What a JSON file of the run holds.
+
+        Raises:
+            UserError: it is missing, damaged, or no JSON object.
+        """
+        path = self.path / name
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: missing") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: damaged ({error})") from error
+        if not isinstance(value, dict):
+            raise UserError(f"{path}: not a JSON object")
+        return value
+
+    def split(self) -> dict[str, list[str]]:
+        """Image ids of "train", "val" and "test"."""
+        split = self.json("split.json")
+        try:
+            return {part: [str(id) for id in split[part]] for part in PARTS}
+        except (KeyError, TypeError) as error:
+            path = self.path / "split.json"
+            raise UserError(f"{path}: not lists of train, val and test ids") from error
+
+    def scores(self) -> "pd.DataFrame":
+        """scores.csv: test_set, group, image, a column per metric, polyp_area.
+
+        Runs of version 0.1 have neither test_set nor group: "own" and "" stand for them.
+        """
+        return self._table("scores.csv", ["test_set", "image"], ["dice", "iou", "polyp_area"])
+
+    def equivariance(self) -> "pd.DataFrame":
+        """equivariance.csv: test_set, group, image, angle, dice (consistency), dice_truth."""
+        return self._table(
+            "equivariance.csv", ["test_set", "image", "angle"], ["angle", "dice", "dice_truth"]
+        )
+
+    def _table(self, name: str, key: list[str], numbers: list[str]) -> "pd.DataFrame":
+        """A table; key: columns that identify a row. numbers: columns that must be there, and be
+        finite."""
+        import pandas as pd
+
+        path = self.path / name
+        try:
+            # Ids and groups stay text: 007 is not 7. Empty cells of metrics are undefined values.
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: missing") from error
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: cannot be read ({reason})") from error
+        if lacking := [column for column in ("image", *numbers) if column not in table]:
+            raise UserError(f"{path}: lacks the column {', '.join(lacking)}")
+        if table.empty:
+            raise UserError(f"{path}: holds no rows")
+        for column, value in (("group", ""), ("test_set", "own")):
+            if column not in table:
+                table.insert(0, column, value)
+        for column in table.columns.difference(["test_set", "group", "image"]):
+            values = pd.to_numeric(table[column].replace("", np.nan), errors="coerce")
+            wrong = values.isna() & (table[column] != "") | np.isinf(values)
+            if column in numbers:
+                wrong |= values.isna()
+            if wrong.any():
+                found = table[column][wrong].iloc[0]
+                raise UserError(f"{path}: column {column} holds {found!r}, which is no number")
+            table[column] = table[column].replace("", np.nan).astype(float)
+        if (twice := table.duplicated(key)).any():
+            raise UserError(f"{path}: has image {table['image'][twice].iloc[0]!r} twice")
+        return table
+
+    def write_results(self, results: "Sequence[Results]", figures: "dict[str, Figure]") -> None:
+        """Writes scores.csv and equivariance.csv of all test sets, and figures by file name."""
+        import pandas as pd
+
+        tables = {
+            "scores.csv": pd.concat([each.scores.table() for each in results]),
+            "equivariance.csv": pd.concat([each.equivariance() for each in results]),
+        }
+        for name, table in tables.items():
+            with atomic_path(self.path / name) as temporary:
+                table.to_csv(temporary, index=False, lineterminator="\n")
+        for name, figure in figures.items():
+            with atomic_path(self.path / name) as temporary:
+                figure.savefig(temporary)
+
+    def write_split(self, ids: dict[str, list[str]]) -> None:
+        """Writes the image ids of the three parts."""
+        with atomic_path(self.path / "split.json") as temporary:
+            temporary.write_text(json.dumps(ids, indent=1) + "\n", encoding="utf-8")
+
+    def write_metrics(self, metrics: dict[str, Any], provenance: dict[str, Any]) -> None:
+        """Writes provenance.json, then metrics.json: where that is, the run is finished."""
+        write_json(self.path / "provenance.json", provenance)
+        write_json(self.path / "metrics.json", metrics)
+
+    def unfinish(self) -> None:
+        """Removes metrics.json, as the run goes on."""
+        (self.path / "metrics.json").unlink(missing_ok=True)
+
+
+def flat(config: dict, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a.b": 1}; lists stay values."""
+    pairs: dict[str, Any] = {}
+    for key, value in config.items():
+        pairs |= (
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return pairs

@@ -1,0 +1,237 @@
+"""Sweeps that go on where they stopped: the same command meets the same folders again.
+
+A job whose folder holds the finished run is skipped, a half-done run is resumed, and a job that
+fails leaves the others alone. configs/train.yaml refers to the resolver and the callback here.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from polyp.cli import FULL_ERROR, key_of, one_line, user_message
+from polyp.errors import UserError
+from polyp.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+# Where and how a job runs, not what it computes.
+NOT_IN_NAMES = {"resume", "sweep", "data.root", "data.cache", "data.num_workers"}
+NOT_COMPARED = {
+    *NOT_IN_NAMES,
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.sync_batchnorm",
+}
+LONGEST_NAME = 230  # bytes; file systems take 255, and something is to fit behind
+SHOWN_DIFFERENCES = 3
+
+# Beside the jobs' folders: their locks, and why those that failed did. Not in them, as the folder
+# of a run of another config is to stay as it is.
+NOTES = ".jobs"
+FAILED = ".failed"
+
+
+# --- a job's folder
+
+
+def job_name(overrides: Sequence[str], data: str) -> str:
+    """The name of a job's folder: its overrides, but for those that say where and how it runs.
+
+    Args:
+        overrides: such as ["model=unet", "seed=0"], in any order.
+        data: the chosen dataset.
+    """
+    left_out = _where_and_how(NOT_IN_NAMES, data)
+    told = sorted(line for line in overrides if key_of(line) not in left_out)
+    whole = ",".join(told) or "defaults"
+    name = whole.replace("/", "-").encode()[:LONGEST_NAME].decode(errors="ignore")
+    if name != whole:  # others may be cut to the same
+        name += f"~{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return name
+
+
+def _where_and_how(keys: set[str], data: str) -> set[str]:
+    """data.root is where a dataset lies; but with data=folder it is the dataset."""
+    return keys - {"data.root"} if data == "folder" else keys
+
+
+def _resolve_job_name(overrides: ListConfig, data: str) -> str:
+    return job_name(list(overrides), data)
+
+
+OmegaConf.register_new_resolver("job_name", _resolve_job_name, replace=True)
+
+
+# --- a job
+
+
+def run_job(config: DictConfig, folder: Path, choices: dict[str, str]) -> float | None:
+    """One job of a sweep: skipped if its folder holds the finished run, else resumed or run.
+
+    The arguments are those of polyp.runs.train.run.
+
+    Returns:
+        The best validation Dice; None if the job failed. The reason is then kept for
+        `sweep_report`, and the sweep goes on.
+
+    Raises:
+        Stopped: SIGTERM or Ctrl-C came to the job, and ends the sweep.
+    """
+    sweep = Path(HydraConfig.get().sweep.dir).resolve()
+    note = sweep / NOTES / Path(os.path.relpath(folder, sweep)).as_posix().replace("/", "-")
+    failure = note.with_name(f"{note.name}{FAILED}")
+    try:
+        with _locked(note.with_name(f"{note.name}.lock")):
+            score = _skip_or_run(config, folder, choices)
+    except Exception as error:
+        failure.write_text(f"{folder}: {_reason(error)}", encoding="utf-8")
+        if os.environ.get(FULL_ERROR, "0") != "0":
+            traceback.print_exception(error)
+        return None
+    failure.unlink(missing_ok=True)
+    return score
+
+
+def _skip_or_run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
+    found = RunFolder(folder)
+    if found.begun:
+        _check_same_config(config, found, choices["data"])
+    if found.finished and (folder / "provenance.json").exists():
+        score = _objective(found)
+        print(f"{folder}: finished before, best validation Dice {score:.4f}")
+        return score
+    if found.last.exists():
+        config.resume = str(found.last)
+    else:  # ended before its first checkpoint, if it ever began: no curves of that
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+
+    from polyp.runs.train import run  # torch takes seconds, and skipping needs none
+
+    try:
+        return run(config, folder, choices)
+    except Exception as error:
+        if str(error).startswith(f"resume={found.last}"):
+            error = UserError(f"{_reason(error)}; without the folder the job starts anew")
+        # Into train.log, with the traceback of a mistake of the program's own.
+        log.error("%s", _reason(error), exc_info=error if user_message(error) is None else None)
+        raise error
+
+
+def _check_same_config(config: DictConfig, folder: RunFolder, data: str) -> None:
+    ignored = _where_and_how(NOT_COMPARED, data)
+    found = folder.differences(config, ignored.__contains__)
+    if found:
+        shown = [
+            f"{key} is {json.dumps(there)} there and {json.dumps(here)} here"
+            for key, (there, here) in list(found.items())[:SHOWN_DIFFERENCES]
+        ]
+        if len(found) > SHOWN_DIFFERENCES:
+            shown.append(f"{len(found) - SHOWN_DIFFERENCES} more")
+        raise UserError(
+            f"holds a run of another config ({', '.join(shown)}): another hydra.sweep.dir= keeps "
+            "both, without the folder the job starts anew"
+        )
+
+
+def _objective(folder: RunFolder) -> float:
+    try:
+        return float(folder.json("metrics.json")["val"]["dice"])
+    except (ValueError, KeyError, TypeError) as error:
+        path = folder.path / "metrics.json"
+        raise UserError(f"{path}: damaged; without the folder the job starts anew") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keeps the same job of a second sweep, or one that is still queued, out of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError("another process is at work on this job; wait for it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _reason(error: Exception) -> str:
+    return user_message(error) or one_line(f"{type(error).__name__}: {error}")
+
+
+# --- the whole command
+
+
+class SweepCallback(Callback):
+    """Hydra calls it in the process that the user started, before the first job."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        notes = Path(config.hydra.sweep.dir) / NOTES
+        try:
+            notes.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            return  # where no folder can be: Hydra refuses it next, and what is raised here is lost
+        started = notes / ".started"
+        started.touch()
+        _begun[notes] = started.stat().st_mtime_ns  # by the clock that the notes will have
+
+
+_begun: dict[Path, int] = {}  # when the sweep of this command began, by the folder of its notes
+
+
+@contextmanager
+def sweep_report() -> Iterator[None]:
+    """Around a command: if it is a sweep of which jobs failed, says why, and exits with status 1.
+
+    The jobs may have run in other processes or on other machines, so their notes are read.
+    """
+    _begun.clear()
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if _begun:
+            _tell_failures()
+            _say("the sweep is stopped; the same command goes on with it")
+        raise
+    except Exception as error:
+        if not _tell_failures():
+            raise
+        _say(f"error: {_reason(error)}")  # as Optuna's, that none of the trials succeeded
+        raise SystemExit(1) from error
+    if failures := _tell_failures():
+        jobs = "one job" if failures == 1 else f"{failures} jobs"
+        _say(f"error: {jobs} of the sweep failed; the same command tries again")
+        raise SystemExit(1)
+
+
+def _tell_failures() -> int:
+    """Says which jobs failed, and why; gives their number."""
+    failures = [
+        failure
+        for notes, started in _begun.items()
+        for failure in sorted(notes.glob(f"*{FAILED}"))
+        if failure.stat().st_mtime_ns >= started
+    ]
+    for failure in failures:
+        _say(f"failed: {failure.read_text(encoding='utf-8')}")
+    return len(failures)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

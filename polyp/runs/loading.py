@@ -1,0 +1,102 @@
+"""Making the network of a run again, without trusting the run folder: no code in it is run."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from polyp.errors import UserError
+from polyp.layers import LayerFamily
+from polyp.runs.folder import RunFolder
+from polyp.tasks import Binary, Task
+
+# The Lightning module that is trained, polyp.training.Segmentation, holds the network as `model`.
+PREFIX = "model."
+
+
+def load_task(run: RunFolder) -> Task:
+    """What the logits of a run's network mean."""
+    if "task" not in run.config:  # runs of version 0.1
+        return Binary()
+    return build(run.config, "task", (Task,))
+
+
+def load_model(run: RunFolder) -> nn.Module:
+    """The network of a run with the weights of its best epoch, in evaluation mode, on the CPU."""
+    if not run.best.is_file():
+        raise UserError(f"run={run}: no {run.best}; it has finished no epoch")
+    model: nn.Module = build(run.config, "model", (nn.Module, LayerFamily))
+    load_checkpoint(model, run.best)
+    return model.eval()
+
+
+def choose_device(run: RunFolder, asked: str) -> torch.device:
+    """The device of that name; with "auto" a GPU, but not if the run was told to use none."""
+    if asked == "auto":
+        if run.config.trainer.accelerator == "cpu" or not torch.accelerator.is_available():
+            return torch.device("cpu")
+        return torch.accelerator.current_accelerator()
+    try:
+        return torch.empty(0, device=asked).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # CUDA builds raise the second
+        raise UserError(f"device={asked}: there is none here; device=auto takes any") from error
+
+
+def load_checkpoint(model: nn.Module, path: Path) -> None:
+    """Puts the weights of a checkpoint into the network that it is of. No code in it is run.
+
+    Raises:
+        UserError: the file is damaged, not a checkpoint, of another network, or carries code.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        weights = {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
+    except Exception as error:  # a damaged file can make the reader raise almost anything
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if code is not None:
+            raise UserError(
+                f"{path}: refused, as it would run code ({code[1]}); a checkpoint holds nothing "
+                "but weights: get it anew from where you trust it"
+            ) from error
+        raise UserError(f"{path}: not a checkpoint of a run, or damaged") from error
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{path}: of a run with another model= ({reason})") from error
+
+
+def build(config: DictConfig, key: str, allowed: tuple[type, ...]) -> Any:
+    """What config[key] describes, if it names nothing but classes derived from those allowed.
+
+    A run folder may come from somebody else, and Hydra would call whatever its config names:
+    `_target_: os.system` is code as much as a pickle is.
+    """
+
+    def check(node: Any) -> None:
+        if isinstance(node, dict):
+            if "_target_" in node and not _is_class(node["_target_"], allowed):
+                names = " or ".join(f"{c.__module__}.{c.__qualname__}" for c in allowed)
+                raise UserError(
+                    f"the run's config.yaml: {key} names _target_={node['_target_']}, which is "
+                    f"refused, as it is no class derived from {names}"
+                )
+            for value in node.values():
+                check(value)
+        elif isinstance(node, list):
+            for value in node:
+                check(value)
+
+    check(OmegaConf.to_container(config[key], resolve=True))
+    return instantiate(config[key])
+
+
+def _is_class(target: Any, allowed: tuple[type, ...]) -> bool:
+    try:
+        return issubclass(get_class(target), allowed)
+    except Exception:  # not a name, no such module, not a class
+        return False

@@ -1,0 +1,107 @@
+"""Scoring anybody's prediction maps against the masks of a dataset."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from PIL import Image
+from tqdm import tqdm
+
+from polyp.data import Sample, read_image
+from polyp.errors import UserError
+from polyp.evaluation.evaluate import score_rows
+from polyp.evaluation.metrics import Maps
+from polyp.evaluation.results import Scores
+from polyp.files import atomic_path
+from polyp.runs.folder import RunFolder
+from polyp.runs.provenance import provenance
+from polyp.runs.test_sets import PARTS
+from polyp.tasks import Binary
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_maps(asked: DictConfig, data_choice: str | None) -> dict[str, Any]:
+    """Scores 8-bit probability maps, named as the images, at the size of the masks.
+
+    A pixel's value over 255 is its probability; a map of another size than its mask is resized to
+    it, bilinearly. Images without a map are left out and counted. Writes scores.csv, metrics.json
+    and provenance.json.
+
+    Args:
+        asked: configs/evaluate.yaml, with `maps`, `output` and `metrics`.
+        data_choice: what was given as `data=`.
+
+    Returns:
+        What is in metrics.json: "test" with the summary of each metric.
+
+    Raises:
+        UserError: an option is missing, or no image has a map.
+    """
+    if data_choice is None or asked.output is None:
+        raise UserError(
+            "maps= needs data= and output=: polyp evaluate maps=FOLDER data=NAME output=FOLDER"
+        )
+    maps, output = Path(str(asked.maps)), Path(str(asked.output))
+    if not maps.is_dir():
+        raise UserError(f"maps={maps}: no such folder")
+    if output.exists():
+        raise UserError(f"output={output}: exists; name a new folder")
+    metrics = instantiate(asked.metrics)
+    task = Binary()
+    dataset = instantiate(asked.data.dataset)
+    if dataset.num_classes != len(task.names):
+        raise UserError(f"data={data_choice}: maps are of one class, its masks of several")
+    samples = _samples(asked, dataset)
+    files = {path.stem: path for path in sorted(maps.glob("*.png"))}
+    found = [sample for sample in samples if sample.id in files]
+    if not found:
+        raise UserError(f"maps={maps}: holds no PNG that is named as an image of {dataset.name}")
+
+    rows = []
+    for sample in tqdm(found, desc="maps", unit="image", disable=None):
+        mask = torch.from_numpy(dataset.read(sample)[1])[None, None]
+        probability = _probability(files[sample.id], mask.shape[-2:])
+        predicted = Maps(probability, probability > 0.5, task.one_hot(mask), mask >= 0)
+        batch = {"id": [sample.id], "group": [sample.group or ""]}
+        rows += score_rows(predicted, metrics, batch, task, data_choice)
+    scores = Scores(data_choice, task.foreground, pd.concat(rows, ignore_index=True))
+    summary = {"maps": str(maps), "data": data_choice, "test": scores.summary()}
+    summary["test"]["without_map"] = len(samples) - len(found)
+
+    folder = RunFolder(output)
+    with atomic_path(output / "scores.csv") as temporary:
+        scores.table().to_csv(temporary, index=False, lineterminator="\n")
+    folder.write_metrics(summary, provenance())
+    for name, value in summary["test"].items():
+        if isinstance(value, dict) and value["mean"] is not None:
+            log.info("%s %.4f on %d images", name, value["mean"], len(found))
+    if missing := len(samples) - len(found):
+        log.info("%d of %d images have no map and are left out", missing, len(samples))
+    return summary
+
+
+def _samples(asked: DictConfig, dataset: Any) -> list[Sample]:
+    """Those of the part that was asked for; of "own", which is a run's, all."""
+    if asked.part in ("own", "all"):
+        return dataset.samples()
+    if asked.part not in PARTS:
+        raise UserError(f"part={asked.part}: must be one of own, {', '.join(PARTS)}")
+    raise UserError(f"part={asked.part}: maps are scored on all images that have one; leave it out")
+
+
+def _probability(path: Path, size: tuple[int, int]) -> torch.Tensor:
+    """The map in a file at height × width `size`: float64 [1, 1, H, W]."""
+    pixels = read_image(path)
+    grey = pixels[..., 0]
+    if (pixels != grey[..., None]).any():
+        raise UserError(f"{path}: in colour; a map is grey, its values over 255 are probabilities")
+    if grey.shape != tuple(size):
+        picture = Image.fromarray(grey).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        grey = np.asarray(picture)
+    return torch.from_numpy(grey.astype(np.float64) / 255)[None, None]

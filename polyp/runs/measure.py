@@ -1,0 +1,126 @@
+"""The final measurement of a run: made at the end of training, and again by `polyp evaluate`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from polyp.errors import UserError
+from polyp.evaluation import (
+    check_angles,
+    equivariance_figure,
+    evaluate,
+    examples,
+    predictions_figure,
+)
+from polyp.evaluation.metrics import Metric
+from polyp.models import collapse, multiply_adds
+from polyp.runs.folder import RunFolder
+from polyp.runs.test_sets import OWN, TestSet
+from polyp.tasks import Task
+
+log = logging.getLogger(__name__)
+
+
+def measure(
+    model: nn.Module,
+    task: Task,
+    test_sets: Sequence[TestSet],
+    metrics: Mapping[str, Metric],
+    angles: list[float],
+    device: torch.device,
+    folder: RunFolder,
+    title: str,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Measures a model on test sets; writes tables and figures into `folder`.
+
+    Args:
+        model: with the weights to measure; it is left as it is.
+        task: what its logits mean.
+        test_sets: the first is the one that "test" and "equivariance" in metrics.json are of.
+        metrics: by name.
+        angles: of the rotation sweep, in degrees.
+        device: where the model runs, in float32.
+        folder: gets scores.csv, equivariance.csv and the two figures of each test set.
+        title: of the figures; those of other sets than the run's own say their name too.
+        facts: what was run and how training went, as metrics.json is to say it.
+
+    Returns:
+        What metrics.json holds, see outputs/README.md.
+    """
+    # Collapsed, or each of the sweep's thousands of forward passes would do what one can.
+    collapsed = collapse(model).to(device)
+    results, figures = [], {}
+    for test_set in test_sets:
+        batches = test_set.batches()
+        found = evaluate(collapsed, task, batches, metrics, angles, device, test_set.name)
+        results.append(found)
+        named = title if test_set.name == OWN else f"{title}, tested on {test_set.name}"
+        suffix = "" if test_set is test_sets[0] else f"-{test_set.name}"
+        figures[f"equivariance{suffix}.png"] = equivariance_figure(found.sweep, named)
+        ranked = found.scores.by_image("dice" if "dice" in metrics else found.scores.metrics[0])
+        pictured = examples(collapsed, task, batches, ranked, device)
+        figures[f"predictions{suffix}.png"] = predictions_figure(pictured, named)
+    folder.write_results(results, figures)
+
+    first, *others = results
+    data = test_sets[0].data
+    summary = {
+        **facts,
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "multiply_adds": multiply_adds(model, data.image_size),
+        "image_size": data.image_size,
+        **first.summary(),
+    }
+    if others:
+        summary["test_sets"] = {each.test_set: each.summary() for each in others}
+    return summary
+
+
+def log_summary(metrics: dict[str, Any]) -> None:
+    """Logs the main numbers of metrics.json."""
+    log.info(
+        "%s: %s parameters, %.2f G multiply-adds per image of %d pixels",
+        metrics["model"],
+        f"{metrics['parameters']:,}",
+        metrics["multiply_adds"] / 1e9,
+        metrics["image_size"],
+    )
+    for name, found in {"": metrics, **metrics.get("test_sets", {})}.items():
+        test, equivariance = found["test"], found["equivariance"]
+        where = f"{name}: " if name else ""
+        grouped = f" in {test['groups']} groups" if "groups" in test else ""
+        scores = {key: value for key, value in test.items() if isinstance(value, dict)}
+        if dice := scores.pop("dice", None):
+            log.info(
+                "%stest Dice %.4f (95%% interval %.4f to %.4f, median %.4f) on %d images%s",
+                where,
+                dice["mean"],
+                *dice["ci95"],
+                dice["median"],
+                test["images"],
+                grouped,
+            )
+        for key, value in scores.items():
+            if value["mean"] is not None:
+                log.info("%stest %s %.4f", where, key, value["mean"])
+        log.info(
+            "%sequivariance %.4f on average, %.4f at the worst angle (ceiling %.4f); split %s",
+            where,
+            equivariance["mean"],
+            equivariance["min"],
+            equivariance["ceiling"],
+            metrics["split"],
+        )
+
+
+def sweep_angles(config: DictConfig, key: str) -> list[float]:
+    """The angles in evaluation.KEY, in degrees."""
+    try:
+        return check_angles(config.evaluation[key])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"evaluation.{key}={config.evaluation[key]}: {error}") from error

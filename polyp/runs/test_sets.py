@@ -1,0 +1,72 @@
+"""The test sets of a run: the test part of its own split, and any other datasets."""
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lightning import LightningDataModule
+from omegaconf import DictConfig, OmegaConf
+
+from polyp.errors import UserError
+
+OWN = "own"  # the name of the test part of the run's own split
+PARTS = ("all", "train", "val", "test")
+
+# As in the run on any test set, because the network is used to it.
+GEOMETRY = ("image_size", "resize", "batch_size", "channels", "cache")
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Images to test on: a part of a dataset.
+
+    Attributes:
+        name: as in the column test_set of the results.
+        data: the data module.
+        part: "all" of it, or "train", "val" or "test" of its split.
+    """
+
+    __test__ = False  # no class of tests
+
+    name: str
+    data: LightningDataModule
+    part: str
+
+    def batches(self) -> Iterable[dict]:
+        """All of its images, in order."""
+        return self.data.loader(self.part)
+
+
+def make_test_sets(
+    config: DictConfig, own: LightningDataModule, build: Callable[[DictConfig, str], Any]
+) -> list[TestSet]:
+    """The run's own test part, then those that `config.test_sets` names; read and checked.
+
+    Args:
+        config: of the run.
+        own: its data module, after `setup`.
+        build: (config, key) → the object that config[key] describes.
+
+    Raises:
+        UserError: a dataset is not there or damaged, or a part is unknown.
+    """
+    sets = [TestSet(OWN, own, "test")]
+    for name, entry in (config.get("test_sets") or {}).items():
+        if name == OWN:
+            continue
+        part = entry.get("part", "all")
+        if part not in PARTS:
+            raise UserError(f"test_sets.{name}.part={part}: must be one of {', '.join(PARTS)}")
+        described = copy.deepcopy(config)
+        described.data = OmegaConf.masked_copy(entry, [key for key in entry if key != "part"])
+        for key in GEOMETRY:
+            if key in config.data:
+                described.data[key] = config.data[key]
+        described.data.augmentation = []
+        data = build(described, "data")
+        data.setup()
+        if not len(data.part(part)):
+            raise UserError(f"test_sets.{name}: its part {part} holds no images")
+        sets.append(TestSet(name, data, part))
+    return sets

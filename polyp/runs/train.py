@@ -1,0 +1,258 @@
+"""One run: from its config to its folder."""
+
+import atexit
+import logging
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from torch import nn
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from polyp.errors import UserError
+from polyp.runs.folder import RunFolder, flat
+from polyp.runs.loading import load_checkpoint
+from polyp.runs.measure import log_summary, measure, sweep_angles
+from polyp.runs.provenance import provenance
+from polyp.runs.signals import says_how_to_go_on
+from polyp.runs.test_sets import make_test_sets
+from polyp.tasks import Task
+from polyp.training import (
+    Checkpoints,
+    EarlyStopping,
+    EquivarianceMonitor,
+    RunProgress,
+    Segmentation,
+    ValidationImages,
+    make_loggers,
+)
+from polyp.training.logging import log_image
+
+log = logging.getLogger(__name__)
+
+
+@says_how_to_go_on
+def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
+    """Trains, evaluates the best checkpoint on the test set, and writes the run.
+
+    Args:
+        config: the composed config.
+        folder: the run's folder; outputs/README.md says what it then holds.
+        choices: names of the chosen configs, such as {"model": "p4unet", "data": "kvasir"}.
+
+    Returns:
+        The best validation Dice, for a sweep to maximise.
+
+    Raises:
+        UserError: for everything that a user can mend.
+        Stopped: SIGTERM or Ctrl-C came.
+    """
+    run_folder = RunFolder(folder)
+    resume = _resumed_checkpoint(config, run_folder)
+    angles = sweep_angles(config, "angles")
+    task: Task = instantiate(config.task)
+    metrics = instantiate(config.metrics)
+    _seed(config.seed)
+    model: nn.Module = instantiate(config.model)
+    data: LightningDataModule = instantiate(config.data)
+    try:
+        model.check_size(data.image_size, data.image_size)
+    except ValueError as error:
+        raise UserError(f"data.image_size={data.image_size}: {error}") from error
+    data.setup()
+    _check_classes(task, data)
+    test_sets = make_test_sets(config, data, lambda described, key: instantiate(described[key]))
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    log.info(
+        "%s, %s parameters; %s: %s",
+        choices["model"],
+        f"{parameters:,}",
+        choices["data"],
+        ", ".join(f"{len(ids)} {part}" for part, ids in data.ids.items()),
+    )
+
+    record = provenance()
+    checkpoints = Checkpoints(folder / "checkpoints", resume)
+    # What the steps that are repeated had written is not shown beside their repetition.
+    loggers = make_loggers(
+        config.logger, folder, None if resume is None else _steps_done(model, resume)
+    )
+
+    def take_folder(trainer: Trainer, module: LightningModule) -> None:
+        """From here on it is this run's. Not before a resumed checkpoint has been accepted."""
+        if trainer.is_global_zero:
+            run_folder.unfinish()  # its metrics are of fewer epochs, if it is resumed
+            run_folder.write_config(config)
+            run_folder.write_split(data.ids)
+
+    trainer: Trainer = instantiate(
+        config.trainer,
+        default_root_dir=str(folder),
+        logger=loggers,
+        callbacks=[
+            LambdaCallback(on_train_start=take_folder),
+            RunProgress(),
+            ValidationImages(),
+            *_optional_callbacks(config),
+            checkpoints,
+        ],
+    )
+    _check_sweep(trainer)
+    if trainer.strategy.launcher is not None:
+        # The processes that it starts wait for this one for ever, when this one has failed.
+        atexit.register(trainer.strategy.launcher.kill, signal.SIGKILL)
+    module = Segmentation(
+        model,
+        task,
+        loss=instantiate(config.loss),
+        optimizer=instantiate(config.optimizer),
+        schedule=instantiate(config.schedule),
+    )
+    with logging_redirect_tqdm():
+        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    take_folder(trainer, module)  # if no epoch was left to be trained
+    record["training_seconds"] = round(checkpoints.seconds, 1)
+    if not trainer.is_global_zero:
+        return checkpoints.best_score
+
+    load_checkpoint(model, checkpoints.best)
+    started = time.monotonic()
+    measured = measure(
+        model,
+        task,
+        test_sets,
+        metrics,
+        angles,
+        trainer.strategy.root_device,
+        run_folder,
+        title=f"{choices['model']} on {choices['data']}",
+        facts={
+            **{name: choices[name] for name in ("model", "data", "augmentation")},
+            "split": data.split_name,
+            "seed": config.seed,
+            "epochs": trainer.fit_loop.epoch_progress.current.processed,
+            "best_epoch": checkpoints.best_epoch,
+            "val": {"dice": checkpoints.best_score},
+        },
+    )
+    record["evaluation_seconds"] = round(time.monotonic() - started, 1)
+    _log_final(loggers, config, measured, folder)
+    run_folder.write_metrics(measured, record)
+    log_summary(measured)
+    log.info("run written to %s", folder)
+    return checkpoints.best_score
+
+
+def _resumed_checkpoint(config: DictConfig, folder: RunFolder) -> Path | None:
+    if config.resume is not None:
+        resume = Path(config.resume)
+        if not resume.is_file():
+            raise UserError(
+                f"resume={resume}: no such file; it names a checkpoint, as "
+                "outputs/…/checkpoints/last.ckpt"
+            )
+        return resume
+    if folder.last.exists():
+        raise UserError(
+            f"hydra.run.dir={folder} already holds a run: resume={folder.last} continues it, "
+            "another hydra.run.dir starts a new one"
+        )
+    if folder.finished:
+        raise UserError(f"hydra.run.dir={folder} already holds a run: name another hydra.run.dir")
+    return None
+
+
+def _check_classes(task: Task, data: LightningDataModule) -> None:
+    if data.dataset.num_classes != len(task.names):
+        raise UserError(
+            f"task.classes={task.names}: {len(task.names)} classes, but the masks of "
+            f"{data.dataset.name} have {data.dataset.num_classes}"
+        )
+
+
+def _check_sweep(trainer: Trainer) -> None:
+    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
+    if in_sweep and trainer.world_size > 1 and not SLURMEnvironment.detect():
+        # Each process would make the sweep by itself, and a sampler propose other values in each.
+        raise UserError(
+            f"a sweep (-m) trains each run in one process, and here are {trainer.world_size}: "
+            "trainer=auto, or these runs one by one"
+        )
+
+
+def _steps_done(model: nn.Module, resume: Path) -> int:
+    """Of training, up to the checkpoint; or why it cannot be resumed.
+
+    Before training, for a message of one line: Lightning would fail with the same faults.
+    """
+    try:
+        load_checkpoint(model, resume)
+    except UserError as error:
+        raise UserError(f"resume={error}") from error
+    return torch.load(resume, map_location="cpu", weights_only=True).get("global_step", 0)
+
+
+def _seed(seed: int) -> None:
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise UserError(f"seed={seed}: must be a whole number from 0 to {2**32 - 1}")
+    lightning.seed_everything(seed, verbose=False)
+
+
+def _optional_callbacks(config: DictConfig) -> list[lightning.Callback]:
+    callbacks: list[lightning.Callback] = []
+    if config.evaluation.every_n_epochs:
+        angles = sweep_angles(config, "drift_angles")
+        callbacks.append(EquivarianceMonitor(config.evaluation.every_n_epochs, angles))
+    if config.early_stopping_patience is not None:
+        callbacks.append(EarlyStopping(Checkpoints.monitor, config.early_stopping_patience))
+    return callbacks
+
+
+def _log_final(loggers: Sequence[Logger], config: DictConfig, metrics: dict, folder: Path) -> None:
+    """The final metrics beside the hyperparameters, the equivariance curve and the figures."""
+    choices = ("model", "data", "augmentation", "split", "seed", "parameters", "image_size")
+    hyperparameters = {
+        **{name: metrics[name] for name in choices},
+        "batch_size": config.data.batch_size,
+        "epochs": metrics["epochs"],
+    }
+    for key, name in (("optimizer", "optimizer"), ("schedule", "schedule"), ("model", "layers")):
+        for option, value in flat(OmegaConf.to_container(config[key], resolve=True)).items():
+            if option == "_target_" and name != "layers":
+                hyperparameters[name] = value.rsplit(".", 1)[-1]
+            elif not option.endswith(("_target_", "_partial_")):
+                hyperparameters[f"{name}/{option}"] = value
+    finals = {
+        f"test/{name}": score["mean"]
+        for name, score in metrics["test"].items()
+        if isinstance(score, dict) and score["mean"] is not None
+    }
+    finals |= {f"equivariance/{name}": metrics["equivariance"][name] for name in ("mean", "min")}
+    curve = metrics["equivariance"]["curve"]
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(hyperparameters, finals)
+        else:
+            logger.log_hyperparams(hyperparameters)
+            logger.log_metrics(finals, metrics["epochs"])
+        for angle, dice in zip(curve["angles"], curve["dice"], strict=True):
+            logger.log_metrics({"equivariance/dice_by_angle": dice}, round(angle))
+    for name in ("equivariance", "predictions"):
+        with Image.open(folder / f"{name}.png") as figure:
+            picture = np.asarray(figure.convert("RGB")) / 255
+        log_image(loggers, f"test/{name}", picture[None], metrics["epochs"])
+    for logger in loggers:
+        logger.finalize("success")

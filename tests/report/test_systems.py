@@ -1,0 +1,142 @@
+"""Which runs are one system, and what systems are called."""
+
+import pytest
+
+from polyp.report.systems import by_training_images, group
+from tests.report.runs import read_run
+
+
+@pytest.fixture
+def grouped(write_run):
+    """Groups runs, each given as the arguments of write_run."""
+
+    def build(*runs: dict):
+        folders = [write_run(str(i), **arguments) for i, arguments in enumerate(runs)]
+        return group([read_run(folder) for folder in folders])
+
+    return build
+
+
+def labels(grouping) -> set[str]:
+    return {system.label for system in grouping.systems}
+
+
+def test_seeds_are_one_system(grouped):
+    grouping = grouped({"seed": 2}, {"seed": 0}, {"seed": 1, "config": {"data.seed": 7}})
+    (system,) = grouping.systems
+    assert system.label == "unet"
+    assert system.seeds == [0, 1, 2]
+
+
+def test_what_no_number_depends_on_makes_no_other_system(grouped):
+    places = {"data.root": "/b", "trainer.devices": 2, "evaluation": {"every_n_epochs": 3}}
+    grouping = grouped({}, {"seed": 1, "config": places})
+    assert len(grouping.systems) == 1
+
+
+def test_models_are_called_by_their_name_alone(grouped):
+    widths = {"model.widths": [2, 4]}
+    assert labels(grouped({}, {"model": "p4unet", "config": widths})) == {"unet", "p4unet"}
+
+
+def test_options_of_one_model_are_all_said(grouped):
+    grouping = grouped(
+        {"model": "p4unet"},
+        *[{"config": {"model.layers.interpolation": name}} for name in ("bilinear", "gaussian")],
+    )
+    assert labels(grouping) == {
+        "p4unet",
+        "unet interpolation=bilinear",
+        "unet interpolation=gaussian",
+    }
+
+
+def test_what_is_unusual_is_said_also_across_models(grouped):
+    turned = {"augmentation": "rot90", "config": {"augmentation.transforms": ["turn"]}}
+    grouping = grouped({}, {"model": "p4unet"}, {"model": "p4unet", **turned})
+    assert labels(grouping) == {"unet", "p4unet", "p4unet augmentation=rot90"}
+    assert grouping.usual == {"augmentation": "none"}
+
+
+def test_classes_keys_and_values_are_readable(grouped):
+    sgd = {"optimizer._target_": "torch.optim.SGD", "optimizer.lr": 0.1}
+    grouping = grouped({}, {}, {"config": sgd}, {"config": {"model.widths": [2, 2]}})
+    assert labels(grouping) == {
+        "unet widths=[4,8]",
+        "unet widths=[4,8] optimizer=SGD lr=0.1",
+        "unet widths=[2,2]",
+    }
+
+
+def test_keys_that_end_alike_are_told_apart(grouped):
+    grouping = grouped({}, {"config": {"model.head.size": 1, "model.size": 2}})
+    assert labels(grouping) == {"unet", "unet model.head.size=1 model.size=2"}
+
+
+def test_other_training_images_make_another_system(grouped):
+    grouping = grouped({}, {"train": ["t1"]}, {"train": ["t3", "t4"]})
+    said = {label.split("=")[0] for label in labels(grouping)}
+    assert said == {"unet", "unet train_images", "unet train_and_val_set"}
+
+
+def test_sets_of_images_are_called_as_the_files_that_list_them(grouped):
+    def run(train: str, file: str) -> dict:
+        return {"train": [train], "config": {"data.split_file": file}}
+
+    near = [run("t1", "splits/near.json"), run("t1", "splits/near.json") | {"model": "p4unet"}]
+    grouping = grouped(*near, run("t2", "splits/far.json"))
+    assert labels(grouping) == {"unet", "p4unet", "unet train_and_val_set=far"}
+    assert grouping.usual == {"train_and_val_set": "near"}
+
+
+def test_files_of_one_name_tell_no_sets_apart(grouped):
+    runs = [{"train": [name], "config": {"data.split_file": f"{name}/split.json"}} for name in "ab"]
+    made = labels(grouped(*runs))
+    assert len(made) == 2
+    assert not any("=split" in label for label in made)
+
+
+def test_fractions_of_the_training_set_are_called_by_the_fraction(grouped):
+    tenth = {"train": ["t1"], "config": {"data.train_fraction": 0.5}}
+    grouping = grouped({"config": {"data.train_fraction": 1.0}}, tenth, {**tenth, "seed": 1})
+    assert labels(grouping) == {"unet", "unet train_fraction=0.5"}
+
+
+def test_ways_to_train_with_several_numbers_of_training_images(grouped):
+    whole, half = ({"data.train_fraction": fraction} for fraction in (1.0, 0.5))
+    grouping = grouped(
+        {"config": whole},
+        {"config": half, "train": ["t1"]},
+        {"config": half, "train": ["t1"], "seed": 1},
+        {"config": whole, "model": "p4unet"},
+        {"config": {**half, "optimizer.lr": 1.0}, "train": ["t1"]},
+    )
+    (line,) = by_training_images(grouping.systems)
+    assert [system.training_images for system in line] == [1, 2]
+    assert [system.seeds for system in line] == [[0, 1], [0]]
+
+
+def test_labels_are_unique_whatever_the_differences(grouped):
+    long = ["x" * 50 + str(i) for i in range(3)]
+    grouping = grouped(*[{"config": {"model.weights": name}} for name in long])
+    assert len(labels(grouping)) == 3
+
+
+def test_the_later_of_two_runs_with_one_seed_counts(grouped):
+    grouping = grouped({"started": "2026-02-02"}, {"started": "2026-01-01"})
+    ((left_out, reason),) = grouping.left_out
+    (system,) = grouping.systems
+    assert left_out.folder.name == "1"
+    assert [run.folder.name for run in system.runs] == ["0"]
+    assert str(system.first.folder) in reason
+    assert "seed 0" in reason
+
+
+def test_scores_are_averaged_over_seeds_and_the_best_system_comes_first(grouped):
+    grouping = grouped(
+        {"dice": [0.1] * 6},
+        {"model": "p4unet", "dice": [0.5] * 6},
+        {"model": "p4unet", "seed": 1, "dice": [0.5, 0.5, 0.5, 0.5, 0.5, 1.0]},
+    )
+    assert [system.label for system in grouping.systems] == ["p4unet", "unet"]
+    assert grouping.systems[0].dice == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.5, 0.75])

@@ -1,0 +1,165 @@
+"""scripts/evaluate.py: the same numbers again, other data, other angles, and refusals."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from polyp.runs.evaluate import TABLES
+from tests.conftest import TINY_SYNTHETIC, write_pairs
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files below a folder but those that a fixture of another test may add."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_numbers_are_those_of_the_end_of_training(script, finished_run, tmp_path):
+    before = content(finished_run)
+    script("evaluate", f"run={finished_run}", f"output={tmp_path / 'again'}")
+    for name in (*TABLES, "equivariance.png", "predictions.png"):
+        assert (tmp_path / "again" / name).read_bytes() == before[name], name
+    record = json.loads((tmp_path / "again" / "provenance.json").read_text())
+    assert record["run"] == str(finished_run)
+    assert content(finished_run) == before
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ["model=unet"],
+        ["model=se2unet", "model.layers.rotations=4"],
+        ["model=steerableunet", "model.layers.rotations=continuous"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_so_are_those_of_other_models_and_data(command_line, script, model):
+    run = command_line(*TINY_SYNTHETIC, *model, "augmentation=full", "trainer.max_epochs=1")
+    # Into the run's own folder: nothing is written, as the results are the same.
+    script("evaluate", f"run={run}", f"output={run}")
+
+
+def test_by_default_the_results_go_to_a_new_folder_of_the_run(script, finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    script("evaluate", f"run={run}", "data=folder", f"data.root={finished_run.parent / 'dataset'}")
+    (folder,) = (run / "evaluation").iterdir()
+    assert folder.name.startswith("folder_20")
+    assert (folder / "metrics.json").read_bytes() == (run / "metrics.json").read_bytes()
+
+
+def test_on_another_dataset(script, finished_run, tmp_path, cvc_dataset):
+    output = tmp_path / "cvc"
+    options = ["data=cvc", f"data.root={cvc_dataset}", "data.cache=null", f"output={output}"]
+    script("evaluate", f"run={finished_run}", *options, "data.split=sequence")
+    found = metrics(output)
+    assert (found["data"], found["trained_on"], found["split"]) == ("cvc", "folder", "sequence")
+    assert found["image_size"] == 32  # the run's, not 256
+    split = json.loads((output / "split.json").read_text())
+    assert found["test"]["images"] == len(split["test"])
+    with (output / "scores.csv").open(newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == split["test"]
+
+
+def test_a_dataset_that_has_moved(script, finished_run, tmp_path):
+    moved = shutil.copytree(finished_run.parent / "dataset", tmp_path / "moved")
+    script("evaluate", f"run={finished_run}", f"data.root={moved}", f"output={tmp_path / 'out'}")
+    assert metrics(tmp_path / "out") == metrics(finished_run)
+
+
+def test_at_other_angles_and_another_size(script, finished_run, tmp_path):
+    options = ["evaluation=quarter_turn", "data.image_size=48", f"output={tmp_path / 'out'}"]
+    script("evaluate", f"run={finished_run}", *options)
+    found = metrics(tmp_path / "out")
+    assert found["equivariance"]["curve"]["angles"] == list(range(0, 91, 3))
+    assert found["image_size"] == 48
+    assert "trained_on" not in found
+
+
+def test_a_run_that_is_not_finished(script, finished_run, tmp_path, capsys):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / "metrics.json").unlink()
+    script("evaluate", f"run={run}", f"output={tmp_path / 'out'}")
+    assert "not finished" in capsys.readouterr().out
+    assert metrics(tmp_path / "out")["test"] == metrics(finished_run)["test"]
+
+
+def test_other_splits_of_the_same_images_are_warned_of(script, finished_run, tmp_path, capsys):
+    script("evaluate", f"run={finished_run}", "data.split_seed=1", f"output={tmp_path / 'out'}")
+    assert "test images were in the training or validation set" in capsys.readouterr().out
+
+
+def test_other_results_are_never_overwritten(script_refused, finished_run):
+    before = content(finished_run)
+    options = [f"run={finished_run}", f"output={finished_run}", "evaluation.angles=[90]"]
+    assert "holds other results (metrics.json differs)" in script_refused("evaluate", *options)
+    assert content(finished_run) == before
+    assert not list(finished_run.parent.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("run=nowhere", "run=nowhere: not a run, nowhere/.hydra/config.yaml is missing"),
+        ("data=polyps", "Could not find 'data/polyps'"),
+        ("data=cvc", "CVC-ClinicDB not found"),
+        ("data=kvasir", "Kvasir-SEG not found"),
+        ("data.root=/nowhere", "looked for /nowhere/images"),
+        ("data.image_size=33", "data.image_size=33: image size 33×33"),
+        ("data.batch_size=0", "data.batch_size=0: must be"),
+        ("data.split=sequence", "the video sequence of 20 images is not known"),
+        ("data.split_file=nowhere.json", "data.split_file=nowhere.json: No such file"),
+        ("evaluation.angles=[0]", "evaluation.angles=[0"),
+        ("evaluation.angles=[north]", "evaluation.angles=['north']"),
+        ("evaluation=half_turn", "Could not find 'evaluation/half_turn'"),
+        ("device=tpu", "device=tpu: there is none here"),
+        ("evaluation.angels=[90]", "angels"),
+    ],
+)
+def test_a_wrong_option(script_refused, finished_run, tmp_path, monkeypatch, argument, expected):
+    monkeypatch.setenv("POLYP_DATA", str(tmp_path / "empty"))
+    options = [f"run={finished_run}", f"output={tmp_path / 'out'}", argument]
+    if argument.startswith("run="):
+        del options[0]
+    assert expected in script_refused("evaluate", *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_run(script_refused):
+    assert "Missing mandatory value: run" in script_refused("evaluate")
+
+
+def test_no_checkpoint(script_refused, finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / "checkpoints" / "best.ckpt").unlink()
+    line = script_refused("evaluate", f"run={run}")
+    assert f"no {run / 'checkpoints' / 'best.ckpt'}; it has finished no epoch" in line
+    assert not (run / "evaluation").exists()
+
+
+def test_the_dataset_has_lost_a_test_image(script_refused, finished_run, tmp_path):
+    root = tmp_path / "fewer"
+    write_pairs(root / "images", root / "masks", [f"polyp{i}" for i in range(5)])
+    line = script_refused("evaluate", f"run={finished_run}", f"data.root={root}")
+    assert "not in this dataset" in line
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "split.json"])
+def test_a_damaged_file_of_the_run(script_refused, finished_run, tmp_path, name):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / name).write_text("{")
+    assert str(run / name) in script_refused("evaluate", f"run={run}")
+
+
+def test_an_output_that_is_something_else(script_refused, finished_run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    line = script_refused("evaluate", f"run={finished_run}", f"output={tmp_path / 'mine'}")
+    assert "exists, and is no evaluation" in line
+    assert len(list((tmp_path / "mine").iterdir())) == 1
