@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from polyp.errors import UserError
+from polyp.layers.resample import pooling, upsampling
 
 
 class LayerFamily(ABC):
@@ -77,13 +78,13 @@ class LayerFamily(ABC):
         """Nonlinearity on feature fields; pointwise for regular representations."""
         return nn.ReLU(inplace=True)
 
-    def pool(self, fields: int) -> nn.Module:
-        """Halves H and W. 2×2 windows with stride 2 tile an even grid in all its rotations."""
-        return nn.MaxPool2d(2)
+    def pool(self, fields: int, kind: str = "max") -> nn.Module:
+        """Halves H and W, both even; `kind` as in `polyp.layers.resample.pooling`."""
+        return pooling(kind)
 
-    def upsample(self, fields: int) -> nn.Module:
-        """Doubles H and W, without parameters."""
-        return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+    def upsample(self, fields: int, kind: str = "bilinear") -> nn.Module:
+        """Doubles H and W, without parameters; `kind` as in `polyp.layers.resample.upsampling`."""
+        return upsampling(kind)
 
     def project(self, fields: int) -> nn.Module:
         """Rotation-invariant maps: [B, fields·|G|, H, W] → [B, fields, H, W]."""

@@ -34,7 +34,8 @@ class SteerableLayers(LayerFamily):
     `max_frequency`: one channel that does not change under rotation, and two for each further
     frequency k, which turn by k·θ (`order`, the channels of one field, is 2·max_frequency + 1).
     Such a field has neither orientations to take a maximum of nor channels to apply ReLU to; the
-    norm, nonlinearity, pooling and projection that take their place are in `irreps.py`.
+    norm, nonlinearity and projection that take their place are in `irreps.py`, and pooling is the
+    average where it is asked for the maximum.
 
     Args:
         kernel_size: side of the square kernels, in pixels; odd.
@@ -123,9 +124,11 @@ class SteerableLayers(LayerFamily):
     def activation(self, fields: int) -> nn.Module:
         return Gate(self.order) if self.continuous else super().activation(fields)
 
-    def pool(self, fields: int) -> nn.Module:
+    def pool(self, fields: int, kind: str = "max") -> nn.Module:
         # A maximum of each channel would depend on the frame that vectors are written in.
-        return nn.AvgPool2d(2) if self.continuous else super().pool(fields)
+        if self.continuous and kind == "blur":
+            raise UserError("pool=blur: takes a maximum, which fields under SO(2) do not have")
+        return super().pool(fields, "average" if self.continuous and kind == "max" else kind)
 
     def project(self, fields: int) -> nn.Module:
         return FieldNorm(self.order) if self.continuous else super().project(fields)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from polyp.errors import UserError
 from polyp.layers import LayerFamily
+from polyp.layers.resample import POLYPHASE
 from polyp.models.segmentation_model import SegmentationModel
 
 
@@ -27,9 +28,12 @@ class UNet(SegmentationModel):
         layers: the layer family that all layers are taken from.
         in_channels: channels of the image.
         out_channels: channels of the logits.
+        pool: how the image is halved, as in `polyp.layers.resample.pooling`.
+        upsample: how it is doubled, as in `polyp.layers.resample.upsampling`. `polyphase` goes with
+            `polyphase` alone.
 
     Raises:
-        UserError: (a ValueError) impossible widths; in `forward`, an input that is not
+        UserError: (a ValueError) an impossible argument; in `forward`, an input that is not
             [B, in_channels, H, W], or of a size at which the network could not be equivariant.
     """
 
@@ -39,12 +43,16 @@ class UNet(SegmentationModel):
         layers: LayerFamily,
         in_channels: int = 3,
         out_channels: int = 1,
+        pool: str = "max",
+        upsample: str = "bilinear",
     ):
         widths = list(widths)
         if not widths or any(not isinstance(w, int) or w < 1 for w in widths) or widths[0] % 2:
             raise UserError(
                 f"widths={widths}: must be positive whole numbers, the first of them even"
             )
+        if (pool == POLYPHASE) != (upsample == POLYPHASE):
+            raise UserError(f"pool={pool}, upsample={upsample}: only both can be {POLYPHASE}")
         super().__init__(in_channels, layers.size_multiple(depth=len(widths) - 1))
 
         def block(conv: nn.Module, fields: int) -> list[nn.Module]:
@@ -62,9 +70,9 @@ class UNet(SegmentationModel):
             double_conv(fine, coarse)
             for fine, coarse in zip([half, *widths[:-1]], widths, strict=True)
         )
-        self.pool = nn.ModuleList(layers.pool(fields) for fields in widths[:-1])
+        self.pool = nn.ModuleList(layers.pool(fields, pool) for fields in widths[:-1])
         # The decoder goes from the coarsest level to the finest.
-        self.upsample = nn.ModuleList(layers.upsample(fields) for fields in widths[:0:-1])
+        self.upsample = nn.ModuleList(layers.upsample(fields, upsample) for fields in widths[:0:-1])
         self.decoder = nn.ModuleList(
             double_conv(coarse + fine, fine)
             for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
@@ -81,5 +89,6 @@ class UNet(SegmentationModel):
             skips.append(x)
             x = encoder(pool(x))
         for upsample, decoder in zip(self.upsample, self.decoder, strict=True):
-            x = decoder(torch.cat([upsample(x), skips.pop()], dim=1))
+            skip = skips.pop()
+            x = decoder(torch.cat([upsample(x, skip), skip], dim=1))
         return self.head(self.project(x))
