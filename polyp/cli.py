@@ -166,7 +166,8 @@ def user_message(error: BaseException) -> str | None:
             return one_line(f"{cause.filename or 'writing a file'}: {cause.strerror}")
     for cause in chain:
         if isinstance(cause, MissingConfigException) and _is_plugin(cause.missing_cfg_file):
-            return one_line(f"{cause}\npip install -c constraints.txt -e '.[sweeps]' adds more")
+            more = "pip install -c constraints.txt -e '.[sweeps]' adds more"
+            return one_line(f"{cause}\n{more}")
         if isinstance(cause, HydraException | OmegaConfBaseException):
             return one_line(str(cause))
     return None

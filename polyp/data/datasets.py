@@ -121,6 +121,8 @@ class PairedFolders(Dataset):
         labels: names of the classes of the masks, or their values or colours: see `Labels`. None
             is binary: polyp is where the mask's grey is above 127.
         foreground: for binary masks that hold 0 and one value other than 255: that value.
+        group: a regular expression whose first part in parentheses, found in an id, names the
+            video sequence or patient: "(.+)_" for patient7_03.
     """
 
     help = "data.root= names the folder that holds the two"
@@ -136,6 +138,7 @@ class PairedFolders(Dataset):
         name: str = "folder",
         labels: Sequence[str] | Mapping[str, int | Sequence[int]] | None = None,
         foreground: int | None = None,
+        group: str | None = None,
     ):
         if labels is not None and foreground is not None:
             raise UserError(
@@ -148,6 +151,14 @@ class PairedFolders(Dataset):
         if foreground is not None:
             self.labels = Labels({"background": 0, "polyp": foreground})
         self.num_classes = 2 if self.labels is None else len(self.labels.names)
+        try:
+            self.group = None if group is None else re.compile(group)
+        except re.error as error:
+            raise UserError(
+                f"data.dataset.group={group}: no regular expression ({error})"
+            ) from error
+        if self.group is not None and not self.group.groups:
+            raise UserError(f"data.dataset.group={group}: needs a part in parentheses, as (.+)_")
 
     def parts(self) -> dict[str, Layout]:
         """The places of the dataset's pairs, by what comes before the ids of each.
@@ -202,7 +213,8 @@ class PairedFolders(Dataset):
         return sorted(faults, key=natural)
 
     def sample(self, id: str, image: Path, mask: Path) -> Sample:
-        return Sample(id, image, mask)
+        match = None if self.group is None else self.group.search(id)
+        return Sample(id, image, mask, group=match[1] if match else None)
 
     def read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         image = read_image(sample.image)

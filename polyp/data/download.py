@@ -1,25 +1,45 @@
-"""Getting the real datasets: fetched, or unpacked from an archive, and checked."""
+"""Getting the real datasets: fetched by pooch, or unpacked from an archive, and checked.
 
-import hashlib
+A transfer that breaks off begins anew: pooch does not resume one.
+"""
+
+import errno
 import logging
+import os.path
 import re
 import shlex
 import shutil
+import stat
+import struct
+import sys
 import uuid
+import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
+import pooch
+from filelock import FileLock
 from omegaconf import DictConfig
+from requests.exceptions import HTTPError, RequestException
 
-from polyp.data.archive import unpack
-from polyp.data.datasets import CVCClinicDB, KvasirSEG, PairedFolders
+from polyp.data.datasets import PairedFolders
+from polyp.data.polyps import CVCClinicDB, KvasirSEG
 from polyp.data.prepared import prepare
-from polyp.data.transfer import Part, fetch
 from polyp.errors import UserError
 
 log = logging.getLogger(__name__)
 
 MOST = 1_000_000  # of the numbers in the config: more is a slip
+MAX_BYTES = 2 * 10**9  # unpacked; the datasets have less than a tenth of it
+MAX_MEMBERS = 20_000  # a file takes room even if it is empty
+BY_HAND = "url= names another place, archive= a file that you have fetched by hand"
+
+# What zipfile raises on damaged archives, and the system on paths that exclude each other.
+DAMAGE = (BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError)
+DAMAGE += (struct.error, zlib.error)
+DAMAGED_PATHS = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 @dataclass(frozen=True)
@@ -28,14 +48,12 @@ class Source:
 
     Attributes:
         dataset: its class, made from a folder.
-        pairs: how many it has.
         citation: what its terms ask to be cited.
         instructions: how to get it by hand; None if it can be fetched. {root} is its folder, and
             {chosen} the options that name it.
     """
 
     dataset: type[PairedFolders]
-    pairs: int
     citation: str
     instructions: str | None = None
 
@@ -43,12 +61,10 @@ class Source:
 SOURCES = {
     "kvasir": Source(
         KvasirSEG,
-        1000,
         "Jha et al., Kvasir-SEG: A Segmented Polyp Dataset, MultiMedia Modeling 2020",
     ),
     "cvc": Source(
         CVCClinicDB,
-        612,
         "Bernal et al., WM-DOVA maps for accurate polyp highlighting in colonoscopy, "
         "Computerized Medical Imaging and Graphics 43, 2015",
         """\
@@ -83,32 +99,23 @@ def download(config: DictConfig, choice: str, named: set[str]) -> None:
         )
     source = SOURCES[choice]
     _check_options(config)
-    pairs = source.pairs if config.pairs is None else config.pairs
+    pairs = source.dataset.expected if config.pairs is None else config.pairs
     root = Path(config.root)
     elsewhere = [f"data.root={root}"] if named & {"root", "data.root"} else []
     chosen = shlex.join([f"data={choice}", *elsewhere])  # how commands name the dataset
-    part = Part(Path(f"{root}.zip.part"), str(config.url))
     try:
         if root.is_symlink():
             root = root.resolve()  # to put the folder where the link leads, not in its place
-        if _is_there(source, root, pairs):
-            log.info("%s is there already: %d pairs, all readable", root, pairs)
-        else:
+        if not _is_there(source, root, pairs):
             log.info("For research and educational purposes only; please cite %s", source.citation)
-            if config.archive is not None:
-                digest = _from_archive(config, source, root, pairs)
-            elif source.instructions is None:
-                digest = _from_network(config, source, root, pairs, part)
-            else:
+            if config.archive is None and source.instructions is not None:
                 log.info("%s", source.instructions.format(root=root, chosen=chosen))
                 raise UserError(f"{chosen}: nothing at {root} yet; how to get it is told above")
-            log.info("%s: %d pairs, all readable", root, pairs)
-            log.info("sha256 of the archive: %s", digest)
+            _get(config, source, root, pairs)
     except KeyboardInterrupt as error:
-        raise UserError(f"interrupted{_what_is_kept(part)}") from error
+        raise UserError("interrupted; the same command begins anew") from error
     except OSError as error:  # of the disk: a connection's have become UserErrors
-        place = error.filename or root.parent
-        raise UserError(f"{place}: {error.strerror or error}{_what_is_kept(part)}") from error
+        raise UserError(f"{error.filename or root.parent}: {error.strerror or error}") from error
     log.info("Next: python train.py model=p4unet %s", chosen)
 
 
@@ -129,6 +136,14 @@ def _check_options(config: DictConfig) -> None:
         raise UserError(f"keep={config.keep}: must be true or false")
     if config.sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", str(config.sha256)):
         raise UserError(f"sha256={config.sha256}: must be 64 hexadecimal digits")
+    if not re.match("https?://[^/]", str(config.url), re.IGNORECASE):
+        raise UserError(f"url={config.url}: not an address that starts with https://; {BY_HAND}")
+    try:
+        urlsplit(config.url).port  # noqa: B018
+    except ValueError as error:
+        raise UserError(f"url={config.url}: not an address ({error})") from error
+    if config.archive is not None and not Path(str(config.archive)).is_file():
+        raise UserError(f"archive={config.archive}: no such file")
 
 
 def _is_there(source: Source, root: Path, pairs: int) -> bool:
@@ -143,7 +158,7 @@ def _is_there(source: Source, root: Path, pairs: int) -> bool:
     if not root.is_dir():
         raise UserError(f"{root}: a file is there; {way_out}")
     try:
-        dataset.folders()
+        dataset.parts()
     except UserError as error:
         raise UserError(
             f"{root}: something else than {dataset.name} is there; {way_out}"
@@ -152,63 +167,124 @@ def _is_there(source: Source, root: Path, pairs: int) -> bool:
         _check(dataset, pairs)
     except UserError as error:
         raise UserError(f"{root} is there, but not as it should be: {error}; {way_out}") from error
+    log.info("%s is there already: %d pairs, all readable", root, pairs)
     return True
 
 
-def _from_archive(config: DictConfig, source: Source, root: Path, pairs: int) -> str:
-    """Installs what the user has fetched by hand; its sha256."""
-    archive = Path(str(config.archive))
-    if not archive.is_file():
-        raise UserError(f"archive={archive}: no such file")
-    digest = _digest(archive, config.sha256)
-    _install(archive, source, root, pairs)
-    return digest
-
-
-def _from_network(config: DictConfig, source: Source, root: Path, pairs: int, part: Part) -> str:
-    """Fetches an archive and installs it; its sha256."""
-    kept = part.path.with_suffix("")  # without .part
-    if config.keep and kept.exists():
+def _get(config: DictConfig, source: Source, root: Path, pairs: int) -> None:
+    """Fetches and unpacks in a folder beside `root`, which takes its name when it is checked."""
+    kept = Path(f"{root}.zip")
+    if config.keep and config.archive is None and kept.exists():
         raise UserError(f"keep=true: {kept} is there already; archive={kept} unpacks it")
-    log.info("Fetching %s", part.url)
-    try:
-        fetch(part, config.attempts, config.timeout)
-    except UserError as error:
-        raise UserError(f"{error}{_what_is_kept(part)}") from error
-    try:
-        digest = _digest(part.path, config.sha256)
-        _install(part.path, source, root, pairs)
-    except UserError:
-        part.discard()  # the whole of a wrong archive is of no use
-        raise
-    if config.keep:
-        part.path.rename(kept)
-    part.discard()
-    return digest
-
-
-def _digest(archive: Path, expected: str | None) -> str:
-    with archive.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if expected is not None and digest != expected.lower():
-        raise UserError(f"{archive}: its sha256 is {digest}, not sha256={expected}; fetch it anew")
-    return digest
-
-
-def _install(archive: Path, source: Source, root: Path, pairs: int) -> None:
-    """Unpacks an archive beside `root` and checks it there: no reader meets half a dataset."""
     temporary = root.with_name(f".{root.name}-{uuid.uuid4().hex}")
-    temporary.mkdir(parents=True)
-    try:
-        unpack(archive, temporary)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_name(f".{root.name}.lock")):  # a second command waits for the first
+        if _is_there(source, root, pairs):
+            return
+        temporary.mkdir()
         try:
-            _check(source.dataset(temporary), pairs)
-        except UserError as error:
-            message = str(error).replace(str(temporary), archive.name)
-            raise UserError(f"{archive}: not the dataset: {message}") from error
-        temporary.rename(root)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            fetched = config.archive is None
+            archive = _fetch(config, temporary) if fetched else Path(config.archive)
+            digest = pooch.file_hash(str(archive), alg="sha256")
+            if config.sha256 is not None and digest != config.sha256.lower():
+                raise UserError(
+                    f"{archive}: its sha256 is {digest}, not sha256={config.sha256}; fetch it anew"
+                )
+            dataset = temporary / "dataset"
+            try:
+                unpack(archive, dataset)
+                _check(source.dataset(dataset), pairs)
+            except UserError as error:
+                place = str(config.url if fetched else archive)
+                message = str(error).replace(str(dataset), Path(place).name)
+                raise UserError(f"{place}: not the dataset: {message}; {BY_HAND}") from error
+            dataset.rename(root)
+            if fetched and config.keep:
+                archive.rename(kept)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    log.info("%s: %d pairs, all readable", root, pairs)
+    pins = "" if config.sha256 else f"; sha256={digest} pins it"
+    log.info("sha256 of the archive: %s%s", digest, pins)
+
+
+def _fetch(config: DictConfig, folder: Path) -> Path:
+    """The archive from the network, in a folder."""
+    log.info("Fetching %s", config.url)
+    pooch.get_logger().setLevel(logging.WARNING)
+    name = "archive.zip"
+    fetcher = pooch.create(
+        folder,
+        base_url="",
+        registry={name: None if config.sha256 is None else f"sha256:{config.sha256.lower()}"},
+        urls={name: config.url},
+        retry_if_failed=int(config.attempts) - 1,
+    )
+    downloader = pooch.HTTPDownloader(timeout=config.timeout, progressbar=sys.stderr.isatty())
+    try:
+        return Path(fetcher.fetch(name, downloader=downloader))
+    except HTTPError as error:
+        answer = f"the server answers {error.response.status_code} {error.response.reason}"
+        raise UserError(f"{config.url}: {answer}; {BY_HAND}") from error
+    except RequestException as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{config.url}: no connection ({reason}); {BY_HAND}") from error
+    except ValueError as error:  # pooch's, of another hash
+        reason = " ".join(str(error).split())
+        raise UserError(f"{config.url}: {reason}; {BY_HAND}") from error
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpacks a zip file into a new folder, without the folders around all of its files.
+
+    All names and sizes are checked before anything is written, the CRC of each file as it is read.
+    Hidden files, and what macOS adds, are left out.
+
+    Raises:
+        UserError: not a zip file, a damaged one, or one that could do harm.
+    """
+    try:
+        with ZipFile(archive) as zip:
+            for path, member in _plan(zip.infolist()).items():
+                target = folder / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with zip.open(member) as source, target.open("xb") as file:
+                    shutil.copyfileobj(source, file)
+    except UserError:
+        raise
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in DAMAGED_PATHS:
+            raise
+        with archive.open("rb") as file:
+            page = file.read(512).lstrip().startswith(b"<")
+        kind = "a web page, not a zip file" if page else "not a zip file, or a damaged one"
+        raise UserError(f"{kind} ({error})") from error
+
+
+def _plan(members: list[ZipInfo]) -> dict[PurePosixPath, ZipInfo]:
+    """Which member goes where, relative to the folder."""
+    for member in members:
+        name = member.orig_filename  # `filename` ends at a NUL
+        if name.startswith("/") or ".." in name.split("/") or any(s in name for s in "\\:\0"):
+            raise UserError(f"its member {name!r} leads out of the folder, here or elsewhere")
+        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise UserError(f"its member {name!r} is a link or a device")
+    size = sum(member.file_size for member in members)
+    if size > MAX_BYTES or len(members) > MAX_MEMBERS:
+        raise UserError(
+            f"it would unpack to {len(members):,} files of {size:,} bytes; {MAX_MEMBERS:,} and "
+            f"{MAX_BYTES:,} are allowed"
+        )
+    files = {
+        PurePosixPath(member.filename): member
+        for member in members
+        if not member.is_dir()
+        and not any(p.startswith((".", "__MACOSX")) for p in PurePosixPath(member.filename).parts)
+    }
+    if not files:
+        raise UserError("there are no files in it")
+    around = os.path.commonpath([path.parent for path in files])
+    return {path.relative_to(around): member for path, member in files.items()}
 
 
 def _check(dataset: PairedFolders, pairs: int) -> None:
@@ -218,11 +294,3 @@ def _check(dataset: PairedFolders, pairs: int) -> None:
         raise UserError(
             f"{found} pairs of image and mask instead of {pairs}; pairs={found} would accept them"
         )
-
-
-def _what_is_kept(part: Part) -> str:
-    """The end of a message: what a broken transfer leaves."""
-    here = part.beginning()
-    if here is None:
-        return ""
-    return f"; {here.start:,} bytes are kept in {part.path}: the same command goes on from there"

@@ -72,10 +72,12 @@ def export(run: str, output: str, overwrite: bool = False) -> float:
     with writing(output), atomic_path(path) as temporary:
         with _quiet():
             network = writers[path.suffix](plain, example, temporary, describe(opened, trained))
-        difference = max(
-            float((logits - network(image)).abs().max())
-            for image, logits in zip(examples, expected, strict=True)
-        )
+        with torch.no_grad():
+            differences = [
+                (logits - network(image)).abs().max()
+                for image, logits in zip(examples, expected, strict=True)
+            ]
+        difference = float(torch.stack(differences).max())
         if not difference <= TOLERANCE:  # in this form it catches nan too
             raise UserError(
                 f"output={output}: not written, as its logits differ from the network's by "

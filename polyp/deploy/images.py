@@ -78,13 +78,16 @@ class Search:
         elif path.is_dir():
             yield from self._in(path, path)
         elif glob.has_magic(place):
-            fixed = list(path.parts[:-1])
-            while any(glob.has_magic(part) for part in fixed):
-                fixed.pop()
-            matches = sorted(map(Path, glob.glob(place, recursive=True)))  # noqa: PTH207
+            parts = path.parts
+            count = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+            top, pattern = Path(*parts[:count]), str(Path(*parts[count:]))
+            try:
+                matches = sorted(top.glob(pattern))  # unlike `glob`, follows no links to folders
+            except ValueError as error:
+                raise UserError(f"input={place}: not a pattern ({error})") from error
             if not matches:
                 raise UserError(f"input={place}: no file or folder matches")
-            yield from self._of(matches, Path(*fixed))
+            yield from self._of(matches, top)
         else:
             raise UserError(f"input={place}: no such file or folder")
 
@@ -93,9 +96,9 @@ class Search:
 
     def _of(self, paths: list[Path], top: Path) -> Iterator[Found]:
         for path in paths:
-            if path.name.startswith("."):
-                continue
             name = path.relative_to(top)
+            if any(part.startswith(".") for part in name.parts):
+                continue
             if path.is_dir():
                 if path.resolve() == self.without:
                     self._leave_out("as the results go there", name)

@@ -12,11 +12,13 @@ Analysis, MICCAI 2018.
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from polyp.errors import UserError
 from polyp.layers.expanded_conv import ExpandedConv
 from polyp.layers.family import LayerFamily
 
@@ -32,6 +34,27 @@ def rotation_matrices(count: int) -> Tensor:
     # Rounded, or the cosine of 90° is 6e-17, and turning by 90° no longer exact to the last bit.
     cos, sin = angles.cos().round(decimals=12), angles.sin().round(decimals=12)
     return torch.stack([cos, -sin, sin, cos], dim=1).view(count, 2, 2)
+
+
+def rotation_group(rotations: int, reflections: bool = False) -> Tensor:
+    """The matrices of N rotations, and with reflections as many more: [|G|, 2, 2].
+
+    Raises:
+        UserError: N is not a positive whole number.
+
+    Warns:
+        UserWarning: N is not a multiple of 4.
+    """
+    if not isinstance(rotations, int) or rotations < 1:
+        raise UserError(f"rotations={rotations}: must be a positive whole number")
+    if rotations % 4:
+        warnings.warn(
+            f"rotations={rotations} is not a multiple of 4: rotations by 90° are not in the group, "
+            "so they are no longer exact",
+            stacklevel=3,
+        )
+    group = rotation_matrices(rotations)
+    return with_reflections(group) if reflections else group
 
 
 def with_reflections(group: Tensor) -> Tensor:

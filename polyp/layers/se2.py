@@ -5,14 +5,13 @@ Analysis, MICCAI 2018.
 """
 
 import math
-import warnings
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from polyp.errors import UserError
-from polyp.layers.group_conv import GroupLayers, bilinear, rotation_matrices, with_reflections
+from polyp.layers.group_conv import GroupLayers, bilinear, rotation_group
 
 
 class SE2Layers(GroupLayers):
@@ -48,8 +47,7 @@ class SE2Layers(GroupLayers):
         sigma: float = 0.7,
         reflections: bool = False,
     ):
-        if not isinstance(rotations, int) or rotations < 1:
-            raise UserError(f"rotations={rotations}: must be a positive whole number")
+        group = rotation_group(rotations, reflections)
         if not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
             raise UserError(f"sigma={sigma}: must be a positive number of pixels")
         choices = {
@@ -59,14 +57,6 @@ class SE2Layers(GroupLayers):
         }
         if interpolation not in choices:
             raise UserError(f"interpolation={interpolation}: must be one of {', '.join(choices)}")
-        if rotations % 4:
-            warnings.warn(
-                f"rotations={rotations} is not a multiple of 4: rotations by 90° are "
-                "not in the group, so they are no longer exact",
-                stacklevel=2,
-            )
-        group = rotation_matrices(rotations)
-        group = with_reflections(group) if reflections else group
         super().__init__(kernel_size, group, *choices[interpolation])
 
 

@@ -7,9 +7,9 @@ sequences (units). Both are crossed: every seed's network is tested on the same 
    often as its seed is drawn times its unit is drawn: the pigeonhole bootstrap (Owen, 2007,
    doi:10.1214/07-AOAS122).
 2. That bootstrap makes each factor's variance (n − 1)/n times too small, which matters for three
-   seeds, and counts the interaction of seeds and units three times (his Theorem 3), so the draws
-   are scaled to the variance that the mean squares of a two-way table estimate without bias
-   (Cornfield and Tukey, 1956).
+   seeds, and counts the interaction of seeds and units about three times, so the draws are scaled
+   to the variance that the mean squares of a two-way table estimate without bias (Cornfield and
+   Tukey, 1956).
 3. Few seeds estimate a variance badly, so the draws are also stretched by the ratio of the
    quantiles of Student's t to those of the normal distribution, with the degrees of freedom of
    Satterthwaite (1946): the expanded percentile interval of Hesterberg (2015,
@@ -55,11 +55,11 @@ class Difference:
     """Mean of A − B over seeds and images, and a 95 % interval, `low` to `high`.
 
     seeds: of A and of B. one_run: either has one seed only, so that nothing is said about other
-    runs of it; p and p_least are None then. They are None for a single unit as well, where low and
-    high are nan.
+    runs of it (its seed is not drawn, the other's seeds are); p and p_least are None then. They are
+    None for a single unit as well, where low and high are nan.
 
     p: of the two-sided test that the printed difference is zero. It is the same interval inverted:
-    p is below .05 where the 95 % interval leaves out zero.
+    p is below .05 where the 95 % interval leaves out zero. It is never below 2 / (resamples + 1).
 
     p_least: the smallest p that a test without any assumption on distributions could give for so
     few units and seeds: 2 / 2^units where signs of the units' differences are flipped, and
@@ -82,7 +82,7 @@ class Difference:
 
 
 def hierarchical_interval(
-    values: np.ndarray, units: Sequence[str], seed: int = 0, resamples: int = RESAMPLES
+    values: np.ndarray, units: Sequence[str] | np.ndarray, seed: int = 0, resamples: int = RESAMPLES
 ) -> Interval:
     """The mean of one system's scores, with its interval over seeds and units.
 
@@ -102,7 +102,7 @@ def hierarchical_interval(
 def paired_difference(
     a: np.ndarray,
     b: np.ndarray,
-    units: Sequence[str],
+    units: Sequence[str] | np.ndarray,
     paired_seeds: bool = False,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -141,7 +141,7 @@ class _Table:
     counts: np.ndarray
 
     @classmethod
-    def of(cls, values: np.ndarray, units: Sequence[str]) -> "_Table":
+    def of(cls, values: np.ndarray, units: Sequence[str] | np.ndarray) -> "_Table":
         values = np.asarray(values, dtype=np.float64)
         if values.ndim != 2 or values.shape[1] != len(units) or not values.size:
             raise ValueError(
@@ -174,7 +174,7 @@ class _Table:
         """What each seed and unit adds to the mean: float64 [seeds, units], of mean 0.
 
         These are the residuals of the mean as a ratio, sum of scores by number of images, which
-        is how units of unequal size enter its variance (Cochran, 1977, equation 6.13).
+        is how units of unequal size enter its variance (Cochran, 1977, chapter 6).
         """
         return (self.sums - self.mean * self.counts) * (self.units / self.images)
 
@@ -222,9 +222,11 @@ def _variance(tables: list[_Table]) -> tuple[float, float]:
 
     The units' part is the variance of their effects by their number. It holds once what units and
     seeds do together (the interaction), so this is taken off the seeds' part. A part below zero is
-    set to zero, which errs towards wide intervals. Satterthwaite: V² / Σ (V_i² / freedom_i).
+    set to zero, which errs towards wide intervals. Satterthwaite: V² / Σ (V_i² / freedom_i), and
+    no fewer than those of the part that has fewest, which a part set to zero could bring about.
     """
     units = tables[0].units
+    fewest = min([units - 1, *(table.seeds - 1 for table in tables if table.seeds > 1)])
     by_unit = tables[0].effects().mean(axis=0)
     for table in tables[1:]:
         by_unit = by_unit - table.effects().mean(axis=0)
@@ -242,7 +244,7 @@ def _variance(tables: list[_Table]) -> tuple[float, float]:
         interaction = (left**2).sum() / freedom / (seeds * units)
         variance += max(0.0, total - interaction)
         squares += total**2 / (seeds - 1) + interaction**2 / freedom
-    return float(variance), float(variance**2 / squares) if squares > 0 else inf
+    return float(variance), max(fewest, float(variance**2 / squares)) if squares > 0 else inf
 
 
 def _ends(draws: np.ndarray) -> tuple[float, float]:

@@ -73,6 +73,16 @@ def test_masks_with_a_suffix(tmp_path: Path):
     assert len(without.faults()) == 4
 
 
+def test_groups_by_name(tmp_path: Path):
+    ids = ["p1_01", "p1_02", "p2_1_01", "x"]
+    write_pairs(tmp_path / "images", tmp_path / "masks", ids)
+    samples = PairedFolders(tmp_path, group="(.+)_").samples()
+    assert [sample.group for sample in samples] == ["p1", "p1", "p2_1", None]
+    for group, expected in {"(": "no regular expression", "p1": "needs a part in par"}.items():
+        with pytest.raises(UserError, match=expected):
+            PairedFolders(tmp_path, group=group)
+
+
 def test_nothing_there(tmp_path: Path):
     for dataset in (KvasirSEG(tmp_path), CVCClinicDB(tmp_path), PairedFolders(tmp_path)):
         with pytest.raises(UserError, match=re.escape(str(tmp_path))):

@@ -56,8 +56,8 @@ def write_trained_run(folder: Path, overrides: Sequence[str] = (), network: dict
         last = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)][-1]
         middle = logits.transpose(0, 1).flatten(1).median(dim=1).values
         spread = logits.std()
-        last.bias.copy_((last.bias - middle) / spread * 3)
-        last.weight.div_(spread / 3)
+        last.bias.copy_((last.bias - middle) / spread)
+        last.weight.div_(spread)
     model.train()
     hydra = {"hydra": {"runtime": {"choices": choices}}}
     (folder / ".hydra").mkdir(parents=True)

@@ -1,44 +1,21 @@
-"""scripts/predict.py: masks of images of any size, what the table says of them, and bad files."""
+"""scripts/predict.py: masks, overlays and maps of images, the table, and bad files and options."""
 
 import csv
-import json
 import os
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
 from polyp.data import read_image, read_mask
-from polyp.deploy.predict import Predictor, outlined
+from polyp.deploy.predict import outlined
+from polyp.evaluation.figures import class_colours
+from tests.deploy.conftest import write_trained_run
+from tests.deploy.test_predictor import white_disc
 
-
-class Brightness(nn.Module):
-    """Logits that are positive where an image is brighter than ½."""
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return 20 * (image.mean(dim=1, keepdim=True) - 0.5)
-
-
-class UpperHalf(nn.Module):
-    """Finds the upper half of whatever it is shown: as far from equivariant as can be."""
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        logits = torch.full_like(image[:, :1], -5.0)
-        logits[:, :, : image.shape[2] // 2] = 5
-        return logits
-
-
-def predictor(model: nn.Module, angles=(), size: int = 64, resize: str = "pad") -> Predictor:
-    return Predictor(model, size, resize, angles, torch.device("cpu"))
-
-
-def white_disc(height: int, width: int, row: float, column: float, radius: float) -> np.ndarray:
-    y, x = np.mgrid[:height, :width]
-    return np.repeat((np.hypot(y - row, x - column) < radius)[..., None], 3, 2) * np.uint8(255)
+CLASSES = ["polyp", "tool"]
 
 
 def table(folder: Path) -> dict[str, dict[str, str]]:
@@ -46,47 +23,29 @@ def table(folder: Path) -> dict[str, dict[str, str]]:
         return {row["image"]: row for row in csv.DictReader(file)}
 
 
-@pytest.mark.parametrize("resize", ["pad", "crop", "stretch"])
-@pytest.mark.parametrize(("height", "width"), [(300, 400), (401, 200), (40, 50)])
-def test_the_mask_lies_on_the_polyp_at_the_original_size(height, width, resize):
-    radius = 0.2 * min(height, width)
-    pixels = white_disc(height, width, 0.55 * height, 0.45 * width, radius)
-    found = predictor(Brightness(), resize=resize)(pixels)
-    assert found.mask.shape == (height, width)
-    truth = pixels[..., 0] > 0
-    assert 2 * (found.mask & truth).sum() / (found.mask.sum() + truth.sum()) > 0.96
-    assert found.polyp_area == pytest.approx(truth.mean(), rel=0.05)
-    assert 0.9 < found.confidence <= 1  # less than 1 at the edge alone
-    assert found.agreement is None
-
-
-def test_nothing_found_has_no_confidence_and_agrees_with_itself():
-    found = predictor(Brightness(), [45, 90])(np.zeros((30, 40, 3), np.uint8))
-    assert (found.polyp_area, found.confidence, found.agreement) == (0, None, 1)
-
-
-def test_agreement_tells_a_mask_that_turns_from_one_that_does_not():
-    pixels = white_disc(60, 80, 30, 40, 15)
-    assert predictor(Brightness(), [45, 90, 180, 270])(pixels).agreement > 0.97
-    assert predictor(UpperHalf(), [180])(pixels).agreement < 0.01
-    at_90 = predictor(UpperHalf(), [90])(pixels).agreement  # half of each lies in the other
-    assert at_90 == pytest.approx(0.5, abs=0.01)
-    assert predictor(UpperHalf(), [90, 180])(pixels).agreement == pytest.approx(at_90 / 2)
-
-
 def test_the_outline_hides_no_polyp():
     pixels = white_disc(100, 120, 50, 60, 20)
     mask = pixels[..., 0] > 0
-    picture = outlined(pixels, mask)
+    picture = outlined(pixels, mask[None])
     assert (picture[mask] == 255).all()
     line = (picture != pixels).any(axis=2)
     assert line.any()
     assert not line[~white_disc(100, 120, 50, 60, 24).any(axis=2)].any()
 
 
-def test_a_folder(script, finished_run, tmp_path):
-    images, output = finished_run.parent / "dataset" / "images", tmp_path / "out"
-    script("predict", f"run={finished_run}", f"input={images}", f"output={output}")
+def test_an_outline_per_class():
+    pixels = np.zeros((100, 120, 3), np.uint8)
+    discs = [white_disc(100, 120, 50, column, 15).any(axis=2) for column in (30, 90)]
+    picture = outlined(pixels, np.stack(discs))
+    for left, colour in zip((True, False), class_colours(2), strict=True):
+        side = picture[:, :60] if left else picture[:, 60:]
+        colours = np.unique(side[side.any(axis=2)], axis=0)
+        assert colours.tolist() == [np.round(255 * np.array(colour)).tolist()]
+
+
+def test_a_folder(script, trained_run, images, tmp_path):
+    output = tmp_path / "out"
+    script("predict", f"run={trained_run}", f"input={images}", f"output={output}")
     rows = table(output)
     assert list(rows) == sorted(path.name for path in images.iterdir())
     for name, row in rows.items():
@@ -94,33 +53,170 @@ def test_a_folder(script, finished_run, tmp_path):
         assert mask.shape == read_image(output / "overlays" / f"{Path(name).stem}.jpg").shape[:2]
         assert mask.shape == (36, 48)
         assert float(row["polyp_area"]) == mask.mean()
+        assert 0 < float(row["agreement"]) < 1
         assert 0.5 < float(row["confidence"] or 1) <= 1
+    assert sorted(path.name for path in output.iterdir()) == [
+        "masks",
+        "overlays",
+        "predictions.csv",
+    ]
     assert not list(output.rglob(".*"))
 
 
-def test_agreement_is_the_consistency_of_the_rotation_sweep(script, finished_run, tmp_path):
-    images, output = finished_run.parent / "dataset" / "images", tmp_path / "out"
-    with (finished_run / "equivariance.csv").open(newline="") as file:
-        sweep = {
-            (row["image"], float(row["angle"])): float(row["dice"]) for row in csv.DictReader(file)
-        }
-    options = [f"run={finished_run}", f"input={images}", f"output={output}", "angles=[45,90]"]
-    script("predict", *options)
+def test_several_classes(script, multiclass_run, images, tmp_path):
+    output = tmp_path / "out"
+    options = ["angles=[90]", "probabilities=true"]
+    script("predict", f"run={multiclass_run}", f"input={images}", f"output={output}", *options)
+    for name, row in table(output).items():
+        with Image.open(output / "masks" / name) as mask:
+            assert mask.mode == "P"
+            labels, colours = np.asarray(mask), np.asarray(mask.convert("RGB"))
+        assert labels.shape == (36, 48)
+        assert float(row["polyp_area"]) == (labels > 0).mean()
+        assert not colours[labels == 0].any()
+        for index, (label, colour) in enumerate(zip(CLASSES, class_colours(2), strict=True), 1):
+            assert float(row[f"area.{label}"]) == (labels == index).mean()
+            assert (colours[labels == index] == np.round(255 * np.array(colour))).all()
+            assert (row[f"confidence.{label}"] == "") == (not (labels == index).any())
+        values = [float(row[f"agreement.{label}"] or "nan") for label in CLASSES]
+        assert float(row["agreement"]) == pytest.approx(np.nanmean(values))
+        maps = [read_image(output / "probabilities" / label / name)[..., 0] for label in CLASSES]
+        best = np.argmax([255 - np.sum(maps, axis=0, dtype=int), *maps], axis=0)
+        assert (best == labels).mean() > 0.98  # but for rounding
+    assert set(np.unique(labels)) <= {0, 1, 2}
+
+
+def test_a_network_on_grey_images(script, grey_run, images, tmp_path):
+    grey = tmp_path / "grey"
+    grey.mkdir()
+    for path in images.iterdir():
+        with Image.open(path) as image:
+            image.convert("L").save(grey / path.name)
+    for name, folder in (("of_colours", images), ("of_grey", grey)):
+        arguments = [f"run={grey_run}", f"input={folder}", f"output={tmp_path / name}"]
+        script("predict", *arguments, "angles=[90]")
+    assert table(tmp_path / "of_colours") == table(tmp_path / "of_grey")
+    overlay = read_image(tmp_path / "of_colours" / "overlays" / "scene0.jpg")
+    assert np.ptp(overlay, axis=2).max() > 20  # on the image in its colours
+
+
+LIBRARY = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 1, "kernel_size": 1}
+
+
+def test_a_network_of_a_library(script, images, tmp_path):
+    run = write_trained_run(tmp_path / "run", network=LIBRARY)
+    script("predict", f"run={run}", f"input={images}", f"output={tmp_path / 'out'}", "angles=[90]")
+    # What looks at single pixels turns with the image.
+    assert {row["agreement"] for row in table(tmp_path / "out").values()} == {"1.0"}
+
+
+def test_a_run_of_images_with_other_channels(script_refused, images, tmp_path):
+    network = {**LIBRARY, "in_channels": 2}
+    run = write_trained_run(tmp_path / "run", ["++data.channels=2"], network)
+    output = tmp_path / "out"
+    line = script_refused("predict", f"run={run}", f"input={images}", f"output={output}")
+    assert "have data.channels=2; grey (1) or RGB (3) is needed" in line
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "dtype"), [("true", np.uint8), ("8", np.uint8), ("16", np.uint16)]
+)
+def test_maps_of_probabilities(script, trained_run, images, tmp_path, asked, dtype):
+    output = tmp_path / "out"
+    arguments = [f"run={trained_run}", f"input={images}", f"output={output}", "angles=[]"]
+    script("predict", *arguments, f"probabilities={asked}")
+    for name, row in table(output).items():
+        with Image.open(output / "probabilities" / name) as image:
+            map = np.asarray(image)
+        assert (map.dtype, map.shape) == (dtype, (36, 48))
+        mask = read_mask(output / "masks" / name)
+        np.testing.assert_array_equal(map / np.iinfo(dtype).max > 0.5, mask)
+        mean = map[mask].mean() / np.iinfo(dtype).max
+        assert mean == pytest.approx(float(row["confidence"]), abs=0.6 / np.iinfo(dtype).max)
+        # As `evaluate maps=` reads it.
+        np.testing.assert_array_equal(
+            read_image(output / "probabilities" / name)[..., 0] > 127, mask
+        )
+
+
+def test_a_threshold(script, trained_run, images, tmp_path):
+    areas = {}
+    for threshold in ("null", "0.5", "0.8"):
+        output = tmp_path / threshold
+        arguments = [f"run={trained_run}", f"input={images}", f"output={output}", "angles=[]"]
+        script("predict", *arguments, f"threshold={threshold}")
+        areas[threshold] = [float(row["polyp_area"]) for row in table(output).values()]
+        confidences = [float(row["confidence"] or 1) for row in table(output).values()]
+        assert min(confidences) > {"null": 0.5}.get(
+            threshold, float(threshold.replace("null", "0"))
+        )
+    assert areas["null"] == areas["0.5"]
+    assert all(np.array(areas["0.8"]) < areas["0.5"])
+
+
+def test_subfolders_are_kept(script, trained_run, tmp_path, capsys):
+    folder, output = tmp_path / "frames", tmp_path / "frames" / "out"
+    for name in ("a.png", "one/a.png", "one/two/b.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(white_disc(40, 40, 20, 20, 9)).save(folder / name)
+    (folder / "notes.txt").touch()
+    output.mkdir()
+    arguments = [f"run={trained_run}", f"input={folder}", f"output={output}", "angles=[]"]
+    script("predict", *arguments, "recursive=true")
+    names = ["a.png", "one/a.png", "one/two/b.png"]
+    assert list(table(output)) == names
+    for name in names:
+        assert (output / "masks" / name).is_file()
+        assert (output / "overlays" / name).with_suffix(".jpg").is_file()
+    told = capsys.readouterr().out
+    assert "left out, as images end with" in told
+    assert "notes.txt" in told
+    assert "left out, as the results go there: out" in told
+
+
+def test_a_pattern_and_a_list(script, trained_run, images, tmp_path):
+    for name, asked in (
+        ("pattern", f"input='{images}/scene[0-2].png'"),
+        ("list", f"input=['{images}/scene0.png','{images}/scene[12].png']"),
+    ):
+        script("predict", f"run={trained_run}", asked, f"output={tmp_path / name}", "angles=[]")
+        assert list(table(tmp_path / name)) == ["scene0.png", "scene1.png", "scene2.png"]
+
+
+def test_paths_as_they_are_pasted(script, trained_run, images, tmp_path):
+    odd = tmp_path / "model=unet,seed=0 (ü)"
+    odd.mkdir()
+    (odd / "run").symlink_to(trained_run)
+    (odd / "frames").symlink_to(images)
+    places = {"run": odd / "run", "input": odd / "frames", "output": odd / "[out]"}
+    script("predict", *(f"{key}={place}" for key, place in places.items()), "angles=[]")
+    assert len(table(odd / "[out]")) == len(list(images.iterdir()))
+    script("export", f"run={odd / 'run'}", f"output={odd / 'a,b.pt2'}")
+    assert (odd / "a,b.pt2").is_file()
+
+
+def test_black_and_single_pixels_have_no_agreement(script, trained_run, tmp_path):
+    folder, output = tmp_path / "frames", tmp_path / "out"
+    folder.mkdir()
+    Image.new("RGB", (40, 30)).save(folder / "black.png")
+    Image.new("RGB", (1, 1), "white").save(folder / "pixel.png")
+    Image.new("RGBA", (40, 30), (255, 255, 255, 0)).save(folder / "transparent.png")
+    script("predict", f"run={trained_run}", f"input={folder}", f"output={output}")
     rows = table(output)
-    test = json.loads((finished_run / "split.json").read_text())["test"]
-    for image in test:
-        expected = (sweep[image, 45] + sweep[image, 90]) / 2
-        # The collapsed network may decide otherwise on a pixel whose logit is 0 but for rounding.
-        assert float(rows[f"{image}.png"]["agreement"]) == pytest.approx(expected, abs=0.01)
+    assert [row["agreement"] for row in rows.values()] == ["", "", ""]
+    black, _, transparent = rows.values()
+    assert black["polyp_area"] == transparent["polyp_area"]
 
 
-def test_bfloat16_has_to_be_asked_for_and_finds_nearly_the_same(script, finished_run, tmp_path):
-    images = finished_run.parent / "dataset" / "images"
+def test_bfloat16_has_to_be_asked_for_and_finds_nearly_the_same(
+    script, trained_run, images, tmp_path
+):
     found = {}
     for precision in ("float32", "bfloat16"):
         options = [f"input={images}", f"output={tmp_path / precision}", "angles=[]"]
         options += [] if precision == "float32" else [f"precision={precision}"]
-        script("predict", f"run={finished_run}", *options)
+        script("predict", f"run={trained_run}", *options)
         masks = sorted((tmp_path / precision / "masks").iterdir())
         found[precision] = np.stack([read_mask(path) for path in masks])
     different = (found["float32"] != found["bfloat16"]).mean()
@@ -129,7 +225,7 @@ def test_bfloat16_has_to_be_asked_for_and_finds_nearly_the_same(script, finished
     assert confidences[0] != confidences[1]
 
 
-def test_bad_files_are_skipped_and_told(script_refused, finished_run, tmp_path):
+def test_bad_files_are_skipped_and_told(script_refused, trained_run, tmp_path):
     images, output = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     pixels = white_disc(70, 50, 30, 25, 10)
@@ -141,8 +237,8 @@ def test_bad_files_are_skipped_and_told(script_refused, finished_run, tmp_path):
     (images / "page.tiff").write_text("<html>")
     (images / "notes.txt").write_text("not looked at")
     (images / "sub.png").mkdir()
-    arguments = [f"run={finished_run}", f"input={images}", f"output={output}", "angles=[]"]
-    assert script_refused("predict", *arguments) == "error: skipped 5 of 8 files, listed above"
+    arguments = [f"run={trained_run}", f"input={images}", f"output={output}", "angles=[]"]
+    assert script_refused("predict", *arguments) == "error: skipped 4 of 7 files, listed above"
     rows = table(output)
     assert list(rows) == ["a.png", "b.jpg", "z z.png"]
     assert {row["agreement"] for row in rows.values()} == {""}
@@ -150,10 +246,10 @@ def test_bad_files_are_skipped_and_told(script_refused, finished_run, tmp_path):
     assert len(list((output / "overlays").iterdir())) == 3
 
 
-def test_skipped_files_are_named(script, finished_run, tmp_path, capsys):
+def test_skipped_files_are_named(script, trained_run, tmp_path, capsys):
     for name in ("a.png", "b.png"):
         (tmp_path / name).touch()
-    arguments = [f"run={finished_run}", f"input={tmp_path}", f"output={tmp_path / 'out'}"]
+    arguments = [f"run={trained_run}", f"input={tmp_path}", f"output={tmp_path / 'out'}"]
     with pytest.raises(SystemExit):
         script("predict", *arguments)
     captured = capsys.readouterr()
@@ -163,7 +259,7 @@ def test_skipped_files_are_named(script, finished_run, tmp_path, capsys):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_memory_does_not_grow_with_the_folder(script, finished_run, tmp_path):
+def test_memory_does_not_grow_with_the_folder(script, trained_run, tmp_path):
     """Twenty images of 480 kB more take less memory than two of them."""
     pixels = np.full((400, 400, 3), 99, np.uint8)
     Image.fromarray(pixels).save(tmp_path / "pixels.bmp")
@@ -176,7 +272,7 @@ def test_memory_does_not_grow_with_the_folder(script, finished_run, tmp_path):
         options = [f"input={folder}", f"output={tmp_path / f'out{count}'}", "angles=[]"]
         tracemalloc.start()
         try:
-            script("predict", f"run={finished_run}", *options)
+            script("predict", f"run={trained_run}", *options)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -185,8 +281,9 @@ def test_memory_does_not_grow_with_the_folder(script, finished_run, tmp_path):
     assert peak(22) - peak(2) < 2 * pixels.nbytes
 
 
-def test_a_full_disk_leaves_no_half_table(script_refused, finished_run, tmp_path, monkeypatch):
-    images = finished_run.parent / "dataset" / "images"
+def test_a_full_disk_leaves_no_half_table(
+    script_refused, trained_run, images, tmp_path, monkeypatch
+):
     saved = []
 
     def save(image, path, **options):
@@ -197,7 +294,7 @@ def test_a_full_disk_leaves_no_half_table(script_refused, finished_run, tmp_path
 
     monkeypatch.setattr(Image.Image, "save", save)
     line = script_refused(
-        "predict", f"run={finished_run}", f"input={images}", f"output={tmp_path / 'out'}"
+        "predict", f"run={trained_run}", f"input={images}", f"output={tmp_path / 'out'}"
     )
     assert "No space left on device" in line
     left = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
@@ -212,25 +309,46 @@ def test_a_full_disk_leaves_no_half_table(script_refused, finished_run, tmp_path
         ("input=nowhere", "input=nowhere: no such file or folder"),
         ("input=EMPTY", "no images in it (looked for .bmp .jpeg .jpg"),
         ("input=TEXT", "page.html: not an image file"),
+        ("input=[]", "input=[]: must name at least one"),
         ("output=USED", "already holds predictions"),
+        ("output=DATASET", "already holds masks; name another folder"),
+        ("output=/proc/out", "output=/proc/out: cannot be written (No such file"),
+        ("output=null", "output=None: must be a folder"),
         ("output=TEXT", "is a file; name a folder"),
         ("angles=[0,360]", "angles=[0, 360]: angles"),
         ("angles=[left]", "angles=['left']"),
         ("angles=90", "angles=90"),
+        ("angles=0", "angles=0"),
+        ("angles=[nan]", "angles=[nan]: must be finite"),
+        ("angles=[90,inf]", "angles=[90, inf]: must be finite"),
         ("device=cuda:77", "device=cuda:77: there is none here"),
         ("overlay=false", "overlay"),
         ("precision=int8", "precision=int8: must be float32 or bfloat16"),
+        ("precision=[a]", "precision=['a']: must be"),
+        ("recursive=maybe", "recursive=maybe: must be true or false"),
+        ("threshold=0", "threshold=0: must be above 0 and below 1"),
+        ("threshold=1.0", "threshold=1.0: must be above 0 and below 1"),
+        ("threshold=nan", "threshold=nan: must be above 0 and below 1"),
+        ("threshold=half", "threshold=half: must be above 0 and below 1"),
+        ("probabilities=12", "probabilities=12: must be true, false, 8 or 16"),
+        ("probabilities=png", "probabilities=png: must be true, false, 8 or 16"),
     ],
 )
-def test_a_wrong_option(script_refused, finished_run, tmp_path, argument, expected):
-    places = {"EMPTY": tmp_path / "empty", "TEXT": tmp_path / "page.html", "USED": tmp_path / "u"}
+def test_a_wrong_option(script_refused, trained_run, images, tmp_path, argument, expected):
+    places = {
+        "EMPTY": tmp_path / "empty",
+        "TEXT": tmp_path / "page.html",
+        "USED": tmp_path / "u",
+        "DATASET": tmp_path / "dataset",
+    }
+    (places["DATASET"] / "masks").mkdir(parents=True)
     places["EMPTY"].mkdir()
     places["TEXT"].write_text("<html>")
     places["USED"].mkdir()
     (places["USED"] / "predictions.csv").touch()
     options = {
-        "run": finished_run,
-        "input": finished_run.parent / "dataset" / "images",
+        "run": trained_run,
+        "input": images,
         "output": tmp_path / "out",
     }
     key, value = argument.split("=")
@@ -242,6 +360,6 @@ def test_a_wrong_option(script_refused, finished_run, tmp_path, argument, expect
     assert not left
 
 
-def test_a_config_without_an_input(script_refused, finished_run):
-    line = script_refused("predict", f"run={finished_run}", "output=out")
+def test_a_config_without_an_input(script_refused, trained_run):
+    line = script_refused("predict", f"run={trained_run}", "output=out")
     assert "Missing mandatory value: input" in line

@@ -176,7 +176,7 @@ class FamilyTester:
     def test_gradients(self, name):
         torch.manual_seed(0)
         family = self.make()
-        conv = getattr(family, name)(1, 1).double()
+        conv = getattr(family, name)(1, 1).double().eval()
         x = torch.randn(
             1, 1 if name == "lift" else family.order, 3, 3, dtype=torch.float64, requires_grad=True
         )

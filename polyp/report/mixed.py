@@ -1,0 +1,120 @@
+"""A second opinion on a difference between two systems: a linear mixed model."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.regression.mixed_linear_model import MixedLM
+
+SEEDS = 3  # fewer cannot tell the variance of training runs from that of sequences
+UNITS = 200  # statsmodels factors dense matrices of all cells; more units would take minutes
+
+
+@dataclass(frozen=True)
+class MixedModel:
+    """Mean of A − B over seeds and images by a mixed model, with its 95 % interval.
+
+    sd: standard deviations of the random effects, by name: `run` (a seed of a system), `unit`,
+    `system x unit`, and `residual` (run x unit and the noise of images).
+    freedom: of the t quantile in the interval. converged: two optimisers came to an end at the same
+    standard error; where it is False, low and high mean nothing and are not to be printed.
+    notes: what statsmodels warned of, such as a variance estimated as zero ("on the boundary").
+    """
+
+    difference: float
+    low: float
+    high: float
+    freedom: int
+    sd: dict[str, float]
+    converged: bool
+    notes: tuple[str, ...]
+
+
+def scores_frame(values: dict[str, np.ndarray], units: np.ndarray | list[str]) -> pd.DataFrame:
+    """{system: float [seeds, images]} as the rows that `mixed_model` reads; units: [images]."""
+    rows = [
+        pd.DataFrame({"system": system, "seed": seed, "unit": units, "score": scores})
+        for system, runs in values.items()
+        for seed, scores in enumerate(np.asarray(runs, dtype=np.float64))
+    ]
+    return pd.concat(rows, ignore_index=True)
+
+
+def mixed_model(frame: pd.DataFrame, a: str, b: str) -> MixedModel:
+    """score ~ system, with random effects of runs, units, and units under each system, by REML.
+
+    frame: a row per image of each run, with the columns `system`, `seed`, `unit` (sequence or
+    patient) and `score`; rows of systems other than a and b are left out. Every run has the same
+    images. Seeds are of one system: seed 0 of A has nothing in common with seed 0 of B.
+
+    Runs and units are crossed (Baayen, Davidson and Bates, 2008). Without the effect of units under
+    each system the interval would be far too narrow (Barr et al., 2013). The model sees the part of
+    each unit in the mean over images, so that its difference is the printed one, in which long
+    sequences count more. The interval takes t with the fewer degrees of freedom of runs and of
+    units (Pinheiro and Bates, 2000, section 2.4.2), which is wide where runs differ little.
+
+    Raises ValueError for fewer than 3 seeds of a system, runs of different images, or more than
+    200 units.
+    """
+    cells = _cells(frame, a, b)
+    fits, notes = [], set()
+    for method in ("nm", "powell"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fits.append(_fit(cells, method))
+        notes |= {str(warning.message) for warning in caught}
+    fit, other = fits
+    error, second = fit.bse["is_a"], other.bse["is_a"]
+    runs = cells.groupby("is_a")["run"].nunique()
+    freedom = min(int(runs.sum()) - 2, cells["unit"].nunique() - 1)
+    margin = stats.t.ppf(0.975, freedom) * error
+    difference = fit.params["is_a"]
+    sizes = [*fit.vcomp, fit.scale]
+    names = [*fit.model.exog_vc.names, "residual"]
+    return MixedModel(
+        difference=float(difference),
+        low=float(difference - margin),
+        high=float(difference + margin),
+        freedom=freedom,
+        sd={name: float(np.sqrt(size)) for name, size in zip(names, sizes, strict=True)},
+        converged=bool(fit.converged and other.converged and abs(error - second) < 0.05 * error),
+        notes=tuple(sorted(notes)),
+    )
+
+
+def _cells(frame: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """A row per run and unit: what the unit brings to its system's mean over the images."""
+    frame = frame[frame["system"].isin([a, b])]
+    by_cell = frame.groupby(["system", "seed", "unit"])["score"]
+    sums, counts = by_cell.sum().unstack("unit"), by_cell.size().unstack("unit")
+    seeds = sums.groupby("system").size()
+    if seeds.reindex([a, b], fill_value=0).min() < SEEDS:
+        raise ValueError(f"a mixed model needs {SEEDS} seeds of each system, got {dict(seeds)}")
+    images = counts.iloc[0]
+    if not counts.eq(images).all(axis=None):
+        raise ValueError("a mixed model needs the same images of every run")
+    if not 2 <= len(images) <= UNITS:
+        raise ValueError(f"a mixed model needs 2 to {UNITS} units, got {len(images)}")
+    # As in the bootstrap: the residuals of a ratio, sum of scores by number of images.
+    mean = (sums.sum(axis=1) / images.sum()).groupby("system").transform("mean")
+    parts = sums - np.outer(mean, images)
+    cells = (parts * (len(images) / images.sum())).add(mean, axis=0)
+    rows = cells.stack().rename("score").reset_index()
+    rows["is_a"] = (rows["system"] == a).astype(float)
+    rows["run"] = rows["system"].astype(str) + "/" + rows["seed"].astype(str)
+    rows["under"] = rows["system"].astype(str) + "/" + rows["unit"].astype(str)
+    return rows
+
+
+def _fit(cells: pd.DataFrame, method: str):
+    """The fit by one optimiser; all rows are one group, as crossed effects need in statsmodels."""
+    model = MixedLM.from_formula(
+        "score ~ is_a",
+        cells,
+        groups=np.ones(len(cells)),
+        re_formula="0",
+        vc_formula={"run": "0 + C(run)", "unit": "0 + C(unit)", "system x unit": "0 + C(under)"},
+    )
+    return model.fit(reml=True, method=[method])
