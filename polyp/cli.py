@@ -74,6 +74,7 @@ def command_line(
 
         @functools.wraps(function)
         def command() -> None:
+            _typed[:] = sys.argv
             sys.argv[1:] = quote_path_overrides(sys.argv[1:], PATHS)
             if not first_process():
                 _write_no_files()
@@ -101,12 +102,15 @@ def configs_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
+_typed: list[str] = []  # the command line, before paths are put in quotes
+
+
 def told() -> list[str]:
     """The command and its arguments, as a user would give them again."""
-    script = Path(sys.argv[0])
-    if script.resolve().parent == Path(__file__).resolve().parent / "commands":
-        return ["polyp", script.stem, *sys.argv[1:]]
-    return ["python", *sys.argv]
+    script, *arguments = _typed or sys.argv
+    if Path(script).resolve().parent == Path(__file__).resolve().parent / "commands":
+        return ["polyp", Path(script).stem, *arguments]
+    return ["python", script, *arguments]
 
 
 def key_of(override: str) -> str:
