@@ -138,6 +138,7 @@ class CVCColonDB(_Named):
 
     def _digest(self, sample: Sample) -> str:
         """Of a frame's pixels; of one that cannot be read, which `read` will tell, its name."""
+        assert sample.image is not None  # only generated images have no file
         stat = sample.image.stat()
         key = sample.image, stat.st_size, stat.st_mtime_ns
         if key not in self._digests:

@@ -11,10 +11,11 @@ another cause, such as the zero padding at the border of the canvas.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from polyp.evaluation.scores import defined_mean
@@ -87,7 +88,7 @@ class Shifts:
 
 
 def shift_batch(
-    model: nn.Module, task: Task, batch: dict[str, Tensor], stride: int, shifts: Sequence[Shift]
+    model: nn.Module, task: Task, batch: dict[str, Any], stride: int, shifts: Sequence[Shift]
 ) -> Shifts:
     """The shift consistency of one batch.
 

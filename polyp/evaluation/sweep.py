@@ -9,6 +9,7 @@ of PreCM (arXiv 2411.01624). Here it is the Dice of masks, which is what a user 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ class Sweep:
             **joined,
         )
 
-    def curve(self) -> dict[str, list[float | None]]:
+    def curve(self) -> dict[str, Any]:
         """Means over images and classes, one per angle, as {"angles", "dice", "dice_truth",
         "ceiling", "logit_error"}; None where the consistency of no image is defined."""
         return {
@@ -122,7 +123,7 @@ class Sweep:
         """Which angles are no multiples of 90°: a rotation by one of those moves whole pixels."""
         return [angle % 90 != 0 for angle in self.angles]
 
-    def parts(self) -> dict[str, float] | None:
+    def parts(self) -> dict[str, float | None] | None:
         """The decomposition of what is lost off the grid, each as a Dice: 1 means nothing lost.
 
         masks, image, corners: as in the attributes, at the angles of `part_angles` off the grid.
@@ -142,10 +143,10 @@ class Sweep:
             "image": defined_mean(self.image[:, of_parts]),
             "corners": defined_mean(self.corners[:, of_parts]),
         }
-        losses = [None if value is None else 1 - value for value in parts.values()]
-        known = consistency is not None and None not in losses
-        parts["network"] = min(1.0, consistency + sum(losses)) if known else None
-        return parts
+        if consistency is None or None in parts.values():
+            return {**parts, "network": None}
+        lost = sum(1 - parts[name] for name in PARTS)
+        return {**parts, "network": min(1.0, consistency + lost)}
 
     def _means(self, consistency: np.ndarray, turned: list[bool]) -> dict:
         """Of [images, angles, classes]."""
@@ -197,7 +198,7 @@ def rotation_sweep(
 def sweep_batch(
     model: nn.Module,
     task: Task,
-    batch: dict[str, Tensor],
+    batch: dict[str, Any],
     logits: Tensor,
     angles: Sequence[float],
     part_angles: Sequence[float] = (),

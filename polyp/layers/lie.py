@@ -190,7 +190,7 @@ class LieConv(ExpandedConv):
         sizes = [coordinates, *[hidden] * layers]
         self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
         self.omega = omega
-        first, *others = self.layers
+        first, *others = (layer for layer in self.layers if isinstance(layer, nn.Linear))
         nn.init.uniform_(first.weight, -1 / coordinates, 1 / coordinates)
         nn.init.uniform_(first.bias, -math.pi, math.pi)
         for layer in others:  # their biases are nn.Linear's, ±1/√hidden

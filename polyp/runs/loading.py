@@ -37,9 +37,10 @@ def load_model(run: RunFolder) -> nn.Module:
 def choose_device(run: RunFolder, asked: str) -> torch.device:
     """The device of that name; with "auto" a GPU, but not if the run was told to use none."""
     if asked == "auto":
-        if run.config.trainer.accelerator == "cpu" or not torch.accelerator.is_available():
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        if run.config.trainer.accelerator == "cpu" or accelerator is None:
             return torch.device("cpu")
-        return torch.accelerator.current_accelerator()
+        return accelerator
     try:
         return torch.empty(0, device=asked).device
     except (RuntimeError, AssertionError, TypeError) as error:  # CUDA builds raise the second

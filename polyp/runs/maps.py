@@ -65,8 +65,9 @@ def evaluate_maps(asked: DictConfig, data_choice: str | None) -> dict[str, Any]:
 
     rows = []
     for sample in tqdm(found, desc="maps", unit="image", disable=None):
-        mask = torch.from_numpy(dataset.read(sample)[1])[None, None]
-        probability = _probability(files[sample.id], mask.shape[-2:])
+        pixels = dataset.read(sample)[1]
+        probability = _probability(files[sample.id], pixels.shape)
+        mask = torch.from_numpy(pixels)[None, None]
         predicted = Maps(probability, probability > 0.5, task.one_hot(mask), mask >= 0)
         batch = {"id": [sample.id], "group": [sample.group or ""]}
         rows += score_rows(predicted, metrics, batch, task, data_choice)
@@ -95,13 +96,13 @@ def _samples(asked: DictConfig, dataset: Any) -> list[Sample]:
     raise UserError(f"part={asked.part}: maps are scored on all images that have one; leave it out")
 
 
-def _probability(path: Path, size: tuple[int, int]) -> torch.Tensor:
+def _probability(path: Path, size: tuple[int, ...]) -> torch.Tensor:
     """The map in a file at height × width `size`: float64 [1, 1, H, W]."""
     pixels = read_image(path)
     grey = pixels[..., 0]
     if (pixels != grey[..., None]).any():
         raise UserError(f"{path}: in colour; a map is grey, its values over 255 are probabilities")
-    if grey.shape != tuple(size):
+    if grey.shape != size:
         picture = Image.fromarray(grey).resize((size[1], size[0]), Image.Resampling.BILINEAR)
         grey = np.asarray(picture)
     return torch.from_numpy(grey.astype(np.float64) / 255)[None, None]

@@ -90,7 +90,7 @@ def measure(
             device,
             test_set.name,
             instrument.part_angles,
-            model.size_multiple if instrument.shifts else None,
+            getattr(model, "size_multiple", None) if instrument.shifts else None,
         )
         results.append(found)
         named = title if test_set.name == OWN else f"{title}, tested on {test_set.name}"

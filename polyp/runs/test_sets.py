@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lightning import LightningDataModule
 from omegaconf import DictConfig, OmegaConf
 
+from polyp.data import DataModule
 from polyp.errors import UserError
 
 OWN = "own"  # the name of the test part of the run's own split
@@ -30,7 +30,7 @@ class TestSet:
     __test__ = False  # no class of tests
 
     name: str
-    data: LightningDataModule
+    data: DataModule
     part: str
 
     def batches(self) -> Iterable[dict]:
@@ -39,7 +39,7 @@ class TestSet:
 
 
 def make_test_sets(
-    config: DictConfig, own: LightningDataModule, build: Callable[[DictConfig, str], Any]
+    config: DictConfig, own: DataModule, build: Callable[[DictConfig, str], Any]
 ) -> list[TestSet]:
     """The run's own test part, then those that `config.test_sets` names; read and checked.
 

@@ -18,7 +18,8 @@ def edge_distances(mask: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
     beside, above or below it that is not, or that lies outside the image.
     """
     one, other = (each & ~binary_erosion(each) for each in (mask, truth))
-    return distance_transform_edt(~other)[one], distance_transform_edt(~one)[other]
+    to_other, to_one = (np.asarray(distance_transform_edt(~each)) for each in (other, one))
+    return to_other[one], to_one[other]
 
 
 class HD95(ImageMetric):
