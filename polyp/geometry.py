@@ -35,7 +35,8 @@ def to_square(
         half-open pixel range that is image and not padding. A pixel's class is the one that covers
         most of it; of equal parts, the background is the last to be chosen.
     """
-    source, inside = _source_and_target(*mask.shape, size, resize)
+    height, width = mask.shape
+    source, inside = _source_and_target(height, width, size, resize)
     target_size = inside[3] - inside[2], inside[1] - inside[0]
 
     def resized(pixels: np.ndarray) -> np.ndarray:
@@ -59,7 +60,7 @@ def to_square(
     ]
     background = 255 - sum(shares)
     # argmax takes the first of equals.
-    square_mask[window] = (np.argmax([*shares, background], axis=0) + 1) % num_classes
+    square_mask[window] = (np.stack([*shares, background]).argmax(axis=0) + 1) % num_classes
     return square_image, square_mask, inside
 
 
@@ -132,6 +133,29 @@ def rotate(x: Tensor, degrees: float, mode: Literal["bicubic", "bilinear"] = "bi
         [[cosine, -sine, 0.0], [sine, cosine, 0.0]], dtype=x.dtype, device=x.device
     )
     # One grid for the whole batch.
+    grid = F.affine_grid(inverse[None], [1, *x.shape[1:]], align_corners=False)
+    grid = grid.expand(len(x), -1, -1, -1)
+    return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def shift(
+    x: Tensor, rows: float, columns: float, mode: Literal["bicubic", "bilinear"] = "bicubic"
+) -> Tensor:
+    """Move floats [B,C,H,W] down by `rows` and right by `columns` pixels; what comes in is zero.
+
+    Whole pixels are exact, all others are interpolated. Bicubic interpolation overshoots.
+    """
+    if rows % 1 == 0 and columns % 1 == 0:
+        height, width = x.shape[2:]
+        down, right = int(rows), int(columns)
+        moved = torch.zeros_like(x)
+        moved[..., max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = x[
+            ..., max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)
+        ]
+        return moved
+    # From output to input positions, in units of half the frame.
+    matrix = [[1.0, 0.0, -2 * columns / x.shape[3]], [0.0, 1.0, -2 * rows / x.shape[2]]]
+    inverse = torch.tensor(matrix, dtype=x.dtype, device=x.device)
     grid = F.affine_grid(inverse[None], [1, *x.shape[1:]], align_corners=False)
     grid = grid.expand(len(x), -1, -1, -1)
     return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)

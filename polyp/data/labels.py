@@ -30,7 +30,9 @@ class Labels:
         if isinstance(classes, str) or not isinstance(classes, Mapping | Sequence):
             raise UserError(f"labels={classes}: must be a list of names, or name: value or colour")
         self.names = [str(name) for name in classes]
-        given = list(classes.values()) if isinstance(classes, Mapping) else range(len(classes))
+        given: list = (
+            list(classes.values()) if isinstance(classes, Mapping) else list(range(len(classes)))
+        )
         colours = [not isinstance(value, int) for value in given]
         right = all(
             len(value) == 3 and all(type(part) is int and 0 <= part <= 255 for part in value)
@@ -39,9 +41,10 @@ class Labels:
             for value, colour in zip(given, colours, strict=True)
         )
         if not right or len(set(colours)) > 1:
+            pairs = dict(zip(self.names, given, strict=True))
             raise UserError(
-                f"labels={dict(classes)}: must give each class a whole number from 0 to 65535, or "
-                "each a colour [red, green, blue] of numbers from 0 to 255"
+                f"labels={pairs}: must give each class a whole number from 0 to 65535, or each "
+                "a colour [red, green, blue] of numbers from 0 to 255"
             )
         self.values = np.array([list(v) if colours[0] else v for v in given], np.int64)
         if not 2 <= len(self.names) <= 256:

@@ -1,10 +1,8 @@
 """The data of a run: samples as tensors, batches, and the three parts of the split."""
 
-import json
 import random
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +21,6 @@ from polyp.data.splits import (
     with_validation,
 )
 from polyp.errors import UserError
-from polyp.files import atomic_path
 from polyp.geometry import RESIZES
 
 
@@ -160,11 +157,6 @@ class DataModule(LightningDataModule):
 
     def _never_trained_on(self) -> str:
         return f"{self.dataset.name} is an external test set, on which nothing is trained"
-
-    def write_split(self, path: Path) -> None:
-        """Writes the ids of the three parts as `split.json`."""
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(self.ids, indent=1) + "\n", encoding="utf-8")
 
     def part(self, name: str, augmentation: Sequence = ()) -> "PolypDataset":
         """The samples of "train", "val" or "test"; or "all", which needs no split.

@@ -40,10 +40,11 @@ class Synthetic(Dataset):
                 key = f"data.dataset.{key}"
                 raise UserError(f"{key}={value!r}: must be an integer of at least {least}")
         self.images, self.size, self.seed = images, size, seed
-        self.num_classes = 2 if labels is None else len(Labels(labels).names)
+        names = ["background", "polyp"] if labels is None else Labels(labels).names
+        self.num_classes = len(names)
         if self.num_classes > 3:
             raise UserError(
-                f"data.dataset.labels={list(labels)}: synthetic scenes have three classes at most: "
+                f"data.dataset.labels={names}: synthetic scenes have three classes at most: "
                 "background, polyp and instrument"
             )
 

@@ -1,6 +1,5 @@
 """Measuring a trained model: scores on a test set, and whether its masks turn with the image."""
 
-from polyp.evaluation.equivariance import Sweep, check_angles, rotation_sweep
 from polyp.evaluation.evaluate import evaluate, examples
 from polyp.evaluation.figures import (
     Example,
@@ -10,16 +9,20 @@ from polyp.evaluation.figures import (
     predictions_figure,
 )
 from polyp.evaluation.inference import evaluation_mode
+from polyp.evaluation.measurement import Equivariance, equivariance
 from polyp.evaluation.results import Results
 from polyp.evaluation.scores import dice, scores, summary
+from polyp.evaluation.sweep import Sweep, check_angles, rotation_sweep
 
 __all__ = [
+    "Equivariance",
     "Example",
     "Results",
     "Sweep",
     "Turned",
     "check_angles",
     "dice",
+    "equivariance",
     "equivariance_figure",
     "evaluate",
     "evaluation_mode",

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from polyp.errors import UserError
-from polyp.evaluation.equivariance import Sweep, check_angles, sweep_batch
 from polyp.evaluation.figures import Example, Turned
 from polyp.evaluation.inference import evaluation_mode, to_device
 from polyp.evaluation.metrics import Maps, Metric
 from polyp.evaluation.results import AREA, Results, Scores, make_rows
 from polyp.evaluation.scores import dice
+from polyp.evaluation.shifts import Shifts, sampled_shifts, shift_batch
+from polyp.evaluation.sweep import Sweep, check_angles, consistency, sweep_batch
 from polyp.geometry import disc, rotate_image, rotate_mask
 from polyp.tasks import Task
 
@@ -29,6 +30,8 @@ def evaluate(
     angles: Sequence[float],
     device: torch.device | str,
     test_set: str = "own",
+    part_angles: Sequence[float] = (),
+    stride: int | None = None,
 ) -> Results:
     """Score a model on a test set and turn its images.
 
@@ -41,25 +44,31 @@ def evaluate(
         metrics: by name.
         angles: of the rotation sweep in degrees, counter-clockwise.
         test_set: its name.
+        part_angles: those at which the losses are measured apart, see `Sweep`.
+        stride: of the network, for the shift consistency: it takes image sizes that are multiples
+            of it. None: no shifts.
 
     The scores and the sweep share f(x): n images at a angles take n × a forward passes with 0
-    among the angles, else n × (a + 1).
+    among the angles, else n × (a + 1); two more for each of the part_angles; and one for each of
+    the shifts and one besides, on a canvas that is larger by two strides.
 
     Raises:
         UserError: there are no images, or no angle that turns them.
     """
     angles = check_angles(angles)
-    rows, sweeps = [], []
+    rows, sweeps, moved = [], [], []
     with evaluation_mode(model):
         for batch in tqdm(batches, desc=f"evaluation ({test_set})", unit="batch", disable=None):
             batch = to_device(batch, device)
-            maps = predicted_maps(task, model(batch["image"]), batch)
-            rows += score_rows(maps, metrics, batch, task, test_set)
-            sweeps.append(sweep_batch(model, task, batch, maps.masks, angles))
+            logits = model(batch["image"])
+            rows += score_rows(predicted_maps(task, logits, batch), metrics, batch, task, test_set)
+            sweeps.append(sweep_batch(model, task, batch, logits, angles, part_angles))
+            if stride is not None:
+                moved.append(shift_batch(model, task, batch, stride, sampled_shifts(stride)))
     if not rows:
         raise UserError(f"there is nothing to evaluate: the test set {test_set} is empty")
     scores = Scores(test_set, task.foreground, pd.concat(rows, ignore_index=True))
-    return Results(scores, Sweep.join(sweeps))
+    return Results(scores, Sweep.join(sweeps), Shifts.join(moved) if moved else None)
 
 
 def predicted_maps(task: Task, logits: Tensor, batch: dict[str, Tensor]) -> Maps:
@@ -127,7 +136,7 @@ def _example(model: nn.Module, task: Task, label: str, batch: dict) -> Example:
                 rotated=_classes(rotated),
                 found=_classes(found),
                 region=_classes(region)[0],
-                dice=dice(rotated, found, region).mean().item(),
+                consistency=consistency(rotated, found, region).nanmean().item(),
             )
         )
     return Example(

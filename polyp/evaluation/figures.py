@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from polyp.evaluation.equivariance import Sweep
+from polyp.evaluation.scores import defined_mean, over_classes
+from polyp.evaluation.sweep import Sweep
 
 # Colours that colour-blind people can tell apart (Okabe and Ito, 2008).
 SKY, BLUE, VERMILLION, YELLOW = "#56B4E9", "#0072B2", "#D55E00", "#F0E442"
@@ -44,7 +45,7 @@ class Turned:
     """One image rotated: image float [S,S,3] in [0,1], masks bool [K,S,S] of K classes.
 
     rotated: the rotated masks, R f(x). found: the masks of the rotated image, f(R x). region: bool
-    [S,S], where the two are compared. dice: their mean Dice there, the consistency.
+    [S,S], where the two are compared. consistency: their mean Dice there, nan if undefined.
     """
 
     angle: float
@@ -52,7 +53,7 @@ class Turned:
     rotated: np.ndarray
     found: np.ndarray
     region: np.ndarray
-    dice: float
+    consistency: float
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,19 @@ class Example:
 
 
 def equivariance_figure(sweep: Sweep, title: str) -> Figure:
-    """Consistency against the rotation angle: a box an angle, their means, and the ceiling."""
+    """Consistency against the rotation angle: a box per angle, the means, and what the
+    interpolation of masks alone would leave.
+
+    Multiples of 90° beyond 90° are told in words, if the other angles lie within a quarter turn.
+    """
     order = np.argsort(sweep.angles)
     angles = np.array(sweep.angles)[order]
-    dice, ceiling = sweep.dice.mean(axis=2)[:, order], sweep.ceiling.mean(axis=2)[:, order]
+    dice, masks = over_classes(sweep.dice)[:, order], sweep.masks.mean(axis=2)[:, order]
+    within = angles <= 90
+    told = {}
+    if (angles[~within] % 90 == 0).all() and within.sum() > 1:
+        told = {f"{angle:g}°": dice[:, angles == angle] for angle in angles[~within]}
+        angles, dice, masks = angles[within], dice[:, within], masks[:, within]
     span = max(np.ptp(angles), 10.0)
     # Boxes side by side, but no hairlines where two angles are close, and no slabs where few are.
     width = np.clip(0.6 * np.diff(angles, append=np.inf).min(), 0.006 * span, 0.03 * span)
@@ -83,7 +93,7 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
         figure = Figure(figsize=(12, 6))
         axes = figure.add_subplot()
         axes.boxplot(
-            dice,
+            [column[~np.isnan(column)] for column in dice.T],
             positions=angles,
             widths=width,
             manage_ticks=False,
@@ -94,10 +104,11 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
             capprops={"color": SKY},
             flierprops=OUTLIERS,
         )
-        axes.plot(angles, ceiling.mean(axis=0), color="black", linestyle="--", linewidth=1.8)
+        axes.plot(angles, masks.mean(axis=0), color="black", linestyle="--", linewidth=1.8)
+        means = np.array([np.nan if m is None else m for m in map(defined_mean, dice.T)])
         axes.plot(
             angles,
-            dice.mean(axis=0),
+            means,
             color=VERMILLION,
             linewidth=2.2,
             marker="o",
@@ -115,27 +126,35 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
         axes.grid(axis="y", color="#E4E4E4")
         axes.set_axisbelow(True)
         images = len(sweep.ids)
+        entries = [
+            Line2D([], [], color=VERMILLION, linewidth=2.2, marker="o", label="mean"),
+            Line2D(
+                [],
+                [],
+                color="black",
+                linestyle="--",
+                linewidth=1.8,
+                label="true masks turned there and back",
+            ),
+            Patch(
+                facecolor="#CFE6F5",
+                edgecolor=SKY,
+                label=f"quartiles of {images} test image{'s' if images > 1 else ''}",
+            ),
+        ]
+        if told:
+            words = ", ".join(
+                f"{name} undefined"
+                if (mean := defined_mean(values)) is None
+                else f"{name} {mean:.3f}"
+                for name, values in told.items()
+            )
+            entries.append(Line2D([], [], linestyle="none", label=f"mean at {words}"))
+        if undefined := int(np.isnan(dice).sum()):
+            share = f"{undefined} of {dice.size} values undefined"
+            entries.append(Line2D([], [], linestyle="none", label=share))
         # Below the axes, where it cannot cover a box.
-        figure.legend(
-            handles=[
-                Line2D([], [], color=VERMILLION, linewidth=2.2, marker="o", label="mean"),
-                Line2D(
-                    [],
-                    [],
-                    color="black",
-                    linestyle="--",
-                    linewidth=1.8,
-                    label="ceiling (perfectly equivariant)",
-                ),
-                Patch(
-                    facecolor="#CFE6F5",
-                    edgecolor=SKY,
-                    label=f"quartiles of {images} test image{'s' if images > 1 else ''}",
-                ),
-            ],
-            loc="outside lower center",
-            ncols=3,
-        )
+        figure.legend(handles=entries, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -185,7 +204,7 @@ def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
                 masks = overlay(turned.image, turned.found, turned.rotated, turned.region)
                 panels += [
                     (f"rotated by {turned.angle:g}°", turned.image, ""),
-                    (f"masks at {turned.angle:g}°", masks, f"consistency {turned.dice:.3f}"),
+                    (f"masks at {turned.angle:g}°", masks, _told(turned.consistency)),
                 ]
             for axes, (name, picture, caption) in zip(row, panels, strict=True):
                 axes.imshow(picture)
@@ -209,6 +228,10 @@ def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
             ncols=3,
         )
     return figure
+
+
+def _told(consistency: float) -> str:
+    return "consistency undefined" if np.isnan(consistency) else f"consistency {consistency:.3f}"
 
 
 def shortened(id: str, most: int = 20) -> str:

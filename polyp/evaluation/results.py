@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from polyp.evaluation.equivariance import Sweep
-from polyp.evaluation.scores import summary
+from polyp.evaluation.scores import over_classes, summary
+from polyp.evaluation.shifts import Shifts
+from polyp.evaluation.sweep import Sweep
 
 AREA = "area"  # the part of an image that a class covers; told of every image, but no score
 COLUMNS = ("test_set", "group", "image", "class", "angle", "metric", "value")
@@ -126,34 +127,76 @@ class Scores:
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured on one test set: the scores of its images, and the rotation sweep."""
+    """What was measured on one test set: the scores of its images, the rotation sweep and, if it
+    was asked for, the shift consistency."""
 
     scores: Scores
     sweep: Sweep
+    shifts: Shifts | None = None
 
     @property
     def test_set(self) -> str:
         return self.scores.test_set
 
     def equivariance(self) -> pd.DataFrame:
-        """equivariance.csv: a row per image and angle, with the consistency, `dice`, and the Dice
-        on the turned image, `dice_truth`; where there are several classes also of each."""
-        sweep = self.sweep
-        angles = len(sweep.angles)
-        table = self.scores.images()
-        table = table.loc[table.index.repeat(angles)].reset_index(drop=True)
-        table["angle"] = np.tile(sweep.angles, len(sweep.ids))
-        table["dice"] = sweep.dice.mean(axis=2).reshape(-1)
-        table["dice_truth"] = sweep.dice_truth.mean(axis=2).reshape(-1)
+        """equivariance.csv: a row per image and angle.
+
+        dice is the consistency (empty where undefined), dice_truth the Dice on the turned image,
+        dice_masks, dice_image and dice_corners what is lost without the network's fault (the last
+        two are measured at some angles only), logit_error the relative error of the logits. Where
+        there are several classes, the first two of each follow, as `dice.polyp`.
+        """
+        sweep, count = self.sweep, len(self.sweep.ids)
+        table = _repeated(self.scores.images(), len(sweep.angles))
+        table["angle"] = np.tile(sweep.angles, count)
+        for name, values in (
+            ("dice", over_classes(sweep.dice)),
+            ("dice_truth", sweep.dice_truth.mean(axis=2)),
+            ("dice_masks", sweep.masks.mean(axis=2)),
+            ("dice_image", self._at_part_angles(sweep.image)),
+            ("dice_corners", self._at_part_angles(sweep.corners)),
+            ("logit_error", sweep.logit_error),
+        ):
+            table[name] = values.reshape(-1)
         if len(sweep.classes) > 1:
             for index, name in enumerate(sweep.classes):
                 table[f"dice.{name}"] = sweep.dice[..., index].reshape(-1)
                 table[f"dice_truth.{name}"] = sweep.dice_truth[..., index].reshape(-1)
         return table
 
+    def _at_part_angles(self, values: np.ndarray) -> np.ndarray:
+        """[images, part_angles, classes] as [images, angles], nan where nothing was measured."""
+        table = np.full((len(values), len(self.sweep.angles)), np.nan)
+        for index, angle in enumerate(self.sweep.part_angles):
+            if angle in self.sweep.angles:
+                column = self.sweep.angles.index(angle)
+                table[:, column] = over_classes(values[:, index : index + 1])[:, 0]
+        return table
+
+    def shift_table(self) -> pd.DataFrame | None:
+        """shifts.csv: a row per image and shift, with the rows and columns in pixels, and the
+        consistency, `dice`. None if no shifts were measured."""
+        if self.shifts is None:
+            return None
+        rows, columns = zip(*self.shifts.shifts, strict=True)
+        count = len(self.shifts.ids)
+        table = _repeated(self.scores.images(), len(rows))
+        table["rows"], table["columns"] = np.tile(rows, count), np.tile(columns, count)
+        table["dice"] = over_classes(self.shifts.dice).reshape(-1)
+        return table
+
     def summary(self, seed: int = 0) -> dict:
-        """What metrics.json says of the test set: {"test": …, "equivariance": …}."""
-        return {"test": self.scores.summary(seed), "equivariance": self.sweep.summary()}
+        """What metrics.json says of the test set: {"test": …, "equivariance": …, "shift": …}."""
+        shift = {} if self.shifts is None else {"shift": self.shifts.summary()}
+        return {
+            "test": self.scores.summary(seed),
+            "equivariance": self.sweep.summary(),
+            **shift,
+        }
+
+
+def _repeated(images: pd.DataFrame, times: int) -> pd.DataFrame:
+    return images.loc[images.index.repeat(times)].reset_index(drop=True)
 
 
 def _summary(values: pd.Series, units: Sequence[str] | None, seed: int) -> dict:

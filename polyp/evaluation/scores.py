@@ -74,3 +74,17 @@ def summary(
         "std": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
         "ci95": np.percentile(np.concatenate(means), [2.5, 97.5]).tolist(),
     }
+
+
+def defined_mean(values: np.ndarray) -> float | None:
+    """The mean of the values that are not nan; None if there are none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else None
+
+
+def over_classes(values: np.ndarray) -> np.ndarray:
+    """The mean over the last axis of the values that are defined, nan where none is."""
+    defined = ~np.isnan(values)
+    count = defined.sum(axis=-1)
+    sums = np.where(defined, values, 0).sum(axis=-1)
+    return np.where(count > 0, sums / np.maximum(count, 1), np.nan)

@@ -55,8 +55,8 @@ class Difference:
     """Mean of A − B over seeds and images, and a 95 % interval, `low` to `high`.
 
     seeds: of A and of B. one_run: either has one seed only, so that nothing is said about other
-    runs of it (its seed is not drawn, the other's seeds are); p and p_least are None then. They are
-    None for a single unit as well, where low and high are nan.
+    runs of it (its seed is not drawn, the other's are); p and p_least are None then. They are None
+    for a single unit as well, where low and high are nan.
 
     p: of the two-sided test that the printed difference is zero. It is the same interval inverted:
     p is below .05 where the 95 % interval leaves out zero. It is never below 2 / (resamples + 1).
@@ -89,7 +89,10 @@ def hierarchical_interval(
     values: float [seeds, images], the score of each image under each seed. Every image counts the
     same, so long sequences count more. Where a seed has a run per fold, the folds' test images are
     pooled before. units: [images], what each image belongs to (sequence, patient, or the image).
-    seed: of the resampling.
+    seed: of the resampling. Ends are not cut off at 0 or 1.
+
+    In simulations (tests/report) with 3 and 5 seeds and 8 to 200 units it covers the truth in about
+    95 % of draws; two seeds that differ more than the sequences do are too few (89 %).
 
     Raises ValueError for values of another shape, or that are not finite.
     """
@@ -221,17 +224,18 @@ def _variance(tables: list[_Table]) -> tuple[float, float]:
     """Variance of the mean (or difference), and its degrees of freedom: steps 2 and 3.
 
     The units' part is the variance of their effects by their number. It holds once what units and
-    seeds do together (the interaction), so this is taken off the seeds' part. A part below zero is
-    set to zero, which errs towards wide intervals. Satterthwaite: V² / Σ (V_i² / freedom_i), and
-    no fewer than those of the part that has fewest, which a part set to zero could bring about.
+    seeds do together (the interaction), so this is taken off the seeds' part. What is taken off is
+    at most either part, which errs towards wide intervals. Degrees of freedom: V² / Σ (V_i² /
+    freedom_i), Satterthwaite's, and no fewer than the part with the fewest has.
     """
     units = tables[0].units
     fewest = min([units - 1, *(table.seeds - 1 for table in tables if table.seeds > 1)])
     by_unit = tables[0].effects().mean(axis=0)
     for table in tables[1:]:
         by_unit = by_unit - table.effects().mean(axis=0)
-    variance = by_unit.var(ddof=1) / units
-    squares = variance**2 / (units - 1)
+    of_units = by_unit.var(ddof=1) / units
+    of_seeds, both = 0.0, of_units  # the seeds' part, and that of both with nothing twice
+    squares = of_units**2 / (units - 1)
     for table in tables:
         seeds = table.seeds
         if seeds == 1:
@@ -242,9 +246,11 @@ def _variance(tables: list[_Table]) -> tuple[float, float]:
         freedom = (seeds - 1) * (units - 1)
         total = by_seed.var(ddof=1) / seeds
         interaction = (left**2).sum() / freedom / (seeds * units)
-        variance += max(0.0, total - interaction)
+        of_seeds += total
+        both += max(0.0, total - interaction)
         squares += total**2 / (seeds - 1) + interaction**2 / freedom
-    return float(variance), max(fewest, float(variance**2 / squares)) if squares > 0 else inf
+    variance = float(max(both, of_seeds))
+    return variance, max(fewest, float(variance**2 / squares)) if squares > 0 else inf
 
 
 def _ends(draws: np.ndarray) -> tuple[float, float]:

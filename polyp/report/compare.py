@@ -2,7 +2,6 @@
 
 import io
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from polyp.cli import told
 from polyp.errors import UserError
 from polyp.report import output as folder
 from polyp.report.figures import boxes_figure, curves_figure, dice_figure, images_figure
@@ -54,14 +54,14 @@ def compare(config: DictConfig) -> str:
     if not runs:
         raise UserError(f"runs={', '.join(patterns)}: nothing to compare; {'; '.join(left_out)}")
     sections, excluded = make_sections(runs)
-    left_out += [f"{run.folder}: {reason}" for run, reason in excluded]
+    left_out += [f"{run.folder} on {run.data}: {reason}" for run, reason in excluded]
 
     parts = [_part(section, outlier_dice) for section in sections]
     files = {f"{part.slug}/{name}": data for part in parts for name, data in part.files().items()}
     page = render(
         "page.html",
         generator=folder.GENERATOR,
-        command=shlex.join(["python", *sys.argv]),
+        command=shlex.join(told()),
         parts=parts,
         left_out=left_out,
     )

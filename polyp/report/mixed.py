@@ -67,8 +67,7 @@ def mixed_model(frame: pd.DataFrame, a: str, b: str) -> MixedModel:
         notes |= {str(warning.message) for warning in caught}
     fit, other = fits
     error, second = fit.bse["is_a"], other.bse["is_a"]
-    runs = cells.groupby("is_a")["run"].nunique()
-    freedom = min(int(runs.sum()) - 2, cells["unit"].nunique() - 1)
+    freedom = min(len(set(cells["run"])) - 2, len(set(cells["unit"])) - 1)
     margin = stats.t.ppf(0.975, freedom) * error
     difference = fit.params["is_a"]
     sizes = [*fit.vcomp, fit.scale]
@@ -86,26 +85,26 @@ def mixed_model(frame: pd.DataFrame, a: str, b: str) -> MixedModel:
 
 def _cells(frame: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
     """A row per run and unit: what the unit brings to its system's mean over the images."""
-    frame = frame[frame["system"].isin([a, b])]
-    by_cell = frame.groupby(["system", "seed", "unit"])["score"]
-    sums, counts = by_cell.sum().unstack("unit"), by_cell.size().unstack("unit")
-    seeds = sums.groupby("system").size()
-    if seeds.reindex([a, b], fill_value=0).min() < SEEDS:
-        raise ValueError(f"a mixed model needs {SEEDS} seeds of each system, got {dict(seeds)}")
-    images = counts.iloc[0]
-    if not counts.eq(images).all(axis=None):
-        raise ValueError("a mixed model needs the same images of every run")
-    if not 2 <= len(images) <= UNITS:
-        raise ValueError(f"a mixed model needs 2 to {UNITS} units, got {len(images)}")
+    rows = frame.loc[frame["system"].isin([a, b])]
+    table = rows.groupby(["system", "seed", "unit"])["score"].agg(["sum", "count"]).reset_index()
+    seeds = {name: rows.loc[rows["system"] == name, "seed"].nunique() for name in (a, b)}
+    if min(seeds.values()) < SEEDS:
+        raise ValueError(f"a mixed model needs {SEEDS} seeds of each system, got {seeds}")
+    runs, units = sum(seeds.values()), table["unit"].nunique()
+    images = table.groupby("unit")["count"].agg(["min", "max", "size"])
+    if (images["min"] < images["max"]).any() or (images["size"] < runs).any():
+        raise ValueError("a mixed model needs the same images of every run, and finite scores")
+    if not 2 <= units <= UNITS:
+        raise ValueError(f"a mixed model needs 2 to {UNITS} units, got {units}")
     # As in the bootstrap: the residuals of a ratio, sum of scores by number of images.
-    mean = (sums.sum(axis=1) / images.sum()).groupby("system").transform("mean")
-    parts = sums - np.outer(mean, images)
-    cells = (parts * (len(images) / images.sum())).add(mean, axis=0)
-    rows = cells.stack().rename("score").reset_index()
-    rows["is_a"] = (rows["system"] == a).astype(float)
-    rows["run"] = rows["system"].astype(str) + "/" + rows["seed"].astype(str)
-    rows["under"] = rows["system"].astype(str) + "/" + rows["unit"].astype(str)
-    return rows
+    by_system = table.groupby("system")
+    mean = by_system["sum"].transform("sum") / by_system["count"].transform("sum")
+    weight = units / images["min"].sum()
+    table["score"] = mean + (table["sum"] - mean * table["count"]) * weight
+    table["is_a"] = (table["system"] == a).astype(float)
+    table["run"] = table["system"].astype(str) + "/" + table["seed"].astype(str)
+    table["under"] = table["system"].astype(str) + "/" + table["unit"].astype(str)
+    return table
 
 
 def _fit(cells: pd.DataFrame, method: str):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -81,8 +82,8 @@ def wilcoxon(differences: np.ndarray) -> float:
     differences = differences[differences != 0]
     if not differences.size:
         return 1.0
-    _, p = stats.wilcoxon(differences)
-    return float(p)
+    result: Any = stats.wilcoxon(differences)  # scipy does not say of which type
+    return float(result.pvalue)
 
 
 def rank_biserial(differences: np.ndarray) -> float:

@@ -16,6 +16,9 @@ from polyp.report.systems import System, off_grid, turning
 Record = dict[str, Any]
 
 
+Columns = dict[str, Callable[[Record], str]]  # {header: the cell of a record}
+
+
 @dataclass(frozen=True)
 class Table:
     """A table for people and for programs.
@@ -23,18 +26,24 @@ class Table:
     Attributes:
         what: it shows. of: which test set.
         records: its rows, unformatted, for CSV.
-        header, rows: the same as cells of text; the first `words` columns are words, the others
-            numbers.
-        fields: the columns of the CSV; None: those of the records.
+        columns: the first `words` hold words, the others numbers.
+        fields: the columns of the CSV, for a table that may have no rows.
     """
 
     what: str
     of: str
     records: Sequence[Record]
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    columns: Columns
     words: int = 1
     fields: list[str] | None = None
+
+    @property
+    def header(self) -> list[str]:
+        return list(self.columns)
+
+    @property
+    def rows(self) -> list[list[str]]:
+        return [[cell(record) for cell in self.columns.values()] for record in self.records]
 
     def files(self, name: str) -> dict[str, bytes]:
         """As NAME.csv, NAME.md and NAME.tex."""
@@ -43,6 +52,22 @@ class Table:
         texts = {"csv": data.to_csv(index=False, lineterminator="\n")}
         texts |= {form: render(f"table.{form}", table=self) for form in ("md", "tex")}
         return {f"{name}.{form}": text.encode() for form, text in texts.items()}
+
+
+def _text(key: str) -> Callable[[Record], str]:
+    return lambda record: str(record[key])
+
+
+def _number(key: str, digits: int = 3) -> Callable[[Record], str]:
+    return lambda record: "–" if record[key] is None else f"{record[key]:.{digits}f}"
+
+
+def _signed(key: str, digits: int = 3) -> Callable[[Record], str]:
+    return lambda record: f"{record[key]:+.{digits}f}".replace("-", "−")
+
+
+def _p(key: str) -> Callable[[Record], str]:
+    return lambda record: "< 0.001" if record[key] < 0.001 else f"{record[key]:.3f}"
 
 
 def systems_table(section: Section, outlier_dice: float) -> Table:
@@ -54,13 +79,11 @@ def systems_table(section: Section, outlier_dice: float) -> Table:
     metrics.remove("dice")  # it has more than a mean
     units = section.units
     records = [_record(system, units, metrics, outlier_dice) for system in section.systems]
-    columns = _columns(metrics)
     return Table(
         what="Systems" + _by(len(set(units)), len(units), ", intervals"),
         of=section.title,
         records=records,
-        header=list(columns),
-        rows=[[cell(record) for cell in columns.values()] for record in records],
+        columns=_columns(metrics),
     )
 
 
@@ -109,12 +132,7 @@ def _mean(system: System, metric: str) -> float | None:
     return float(values[defined].mean()) if defined.any() else None
 
 
-def _columns(metrics: Sequence[str]) -> dict[str, Callable[[Record], str]]:
-    """{header: the cell of a record}."""
-
-    def number(key: str) -> Callable[[Record], str]:
-        return lambda record: "–" if record[key] is None else f"{record[key]:.3f}"
-
+def _columns(metrics: Sequence[str]) -> Columns:
     def dice(record: Record) -> str:
         spread = record["dice_std_over_seeds"]
         return f"{record['dice_mean']:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
@@ -124,21 +142,21 @@ def _columns(metrics: Sequence[str]) -> dict[str, Callable[[Record], str]]:
         return "–" if count is None else f"{count / 1e9:.2f} G"
 
     return {
-        "system": lambda record: record["system"],
+        "system": _text("system"),
         "parameters": lambda record: f"{record['parameters']:,}",
         "MACs": macs,
-        "seeds": lambda record: str(record["seeds"]),
+        "seeds": _text("seeds"),
         "Dice": dice,
         "95 % interval": lambda r: f"{r['dice_ci95_low']:.3f} to {r['dice_ci95_high']:.3f}",
-        "median": number("dice_median"),
-        **{_called(metric): number(f"{metric}_mean") for metric in metrics},
-        "consistency": number("equivariance_mean"),
-        "worst angle": number("equivariance_min"),
-        "at 90°": number("equivariance_at_90"),
-        "between multiples of 90°": number("consistency_off_grid"),
-        "interpolation limit": number("equivariance_ceiling"),
-        "Dice on turned images": number("turned_dice_mean"),
-        "outliers": lambda record: record["outliers"],
+        "median": _number("dice_median"),
+        **{_called(metric): _number(f"{metric}_mean") for metric in metrics},
+        "consistency": _number("equivariance_mean"),
+        "worst angle": _number("equivariance_min"),
+        "at 90°": _number("equivariance_at_90"),
+        "between multiples of 90°": _number("consistency_off_grid"),
+        "interpolation limit": _number("equivariance_ceiling"),
+        "Dice on turned images": _number("turned_dice_mean"),
+        "outliers": _text("outliers"),
         "training": lambda record: f"{record['training_seconds'] / 60:.1f} min",
     }
 
@@ -157,34 +175,22 @@ def _outliers(system: System, outlier_dice: float) -> str:
 
 def tests_table(tests: Sequence[PairedTest], score: str, title: str) -> Table:
     """A row per pair of systems. score: what is compared; title: the section's."""
-    images, units = tests[0].images, tests[0].units
+    low, high = _signed("low"), _signed("high")
     return Table(
-        what=f"Paired tests of {score}" + _by(units, images),
+        what=f"Paired tests of {score}" + _by(tests[0].units, tests[0].images),
         of=title,
-        header=["A", "B", "A − B", "95 % interval", "rank-biserial", "p", "p (Holm)"],
-        rows=[
-            [
-                test.a,
-                test.b,
-                _signed(test.difference),
-                f"{_signed(test.low)} to {_signed(test.high)}",
-                _signed(test.effect, digits=2),
-                _p(test.p),
-                _p(test.p_holm),
-            ]
-            for test in tests
-        ],
         records=[vars(test) for test in tests],
+        columns={
+            "A": _text("a"),
+            "B": _text("b"),
+            "A − B": _signed("difference"),
+            "95 % interval": lambda record: f"{low(record)} to {high(record)}",
+            "rank-biserial": _signed("effect", digits=2),
+            "p": _p("p"),
+            "p (Holm)": _p("p_holm"),
+        },
         words=2,
     )
-
-
-def _signed(value: float, digits: int = 3) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def outliers_table(section: Section, outlier_dice: float) -> Table:
@@ -193,27 +199,22 @@ def outliers_table(section: Section, outlier_dice: float) -> Table:
     failing = np.sum([run.dice < outlier_dice for run in runs], axis=0)
     dice = {system.label: system.dice for system in section.systems}
     mean = np.mean(list(dice.values()), axis=0)
-    images = sorted(np.flatnonzero(failing), key=lambda i: (-failing[i], mean[i]))
     return Table(
         what=f"Images with a Dice below {outlier_dice:g} in a run, and their mean Dice",
         of=section.title,
-        header=["image", "runs", *dice],
-        rows=[
-            [
-                section.images[i],
-                f"{failing[i]} of {len(runs)}",
-                *(f"{values[i]:.3f}" for values in dice.values()),
-            ]
-            for i in images
-        ],
         records=[
             {
                 "image": section.images[i],
                 "runs": int(failing[i]),
                 **{label: float(values[i]) for label, values in dice.items()},
             }
-            for i in images
+            for i in sorted(np.flatnonzero(failing), key=lambda i: (-failing[i], mean[i]))
         ],
+        columns={
+            "image": _text("image"),
+            "runs": lambda record: f"{record['runs']} of {len(runs)}",
+            **{label: _number(label) for label in dice},
+        },
         fields=["image", "runs", *dice],
     )
 
@@ -253,20 +254,16 @@ def runs_table(section: Section) -> Table:
     return Table(
         what="Runs",
         of=section.title,
-        header=["system", "folder", "commit", "machine", "seed", "Dice", "consistency"],
-        rows=[
-            [
-                record["system"],
-                record["folder"],
-                _short(record["commit"]),
-                record["machine"],
-                str(record["seed"]),
-                f"{record['dice']:.4f}",
-                f"{record['equivariance']:.4f}",
-            ]
-            for record in records
-        ],
         records=records,
+        columns={
+            "system": _text("system"),
+            "folder": _text("folder"),
+            "commit": lambda record: _short(record["commit"]),
+            "machine": _text("machine"),
+            "seed": _text("seed"),
+            "Dice": _number("dice", digits=4),
+            "consistency": _number("equivariance", digits=4),
+        },
         words=4,
     )
 

@@ -18,7 +18,7 @@ from polyp.errors import UserError
 from polyp.evaluation.metrics import Dice, IoU, Metric, Precision, Recall
 from polyp.runs.folder import TABLES, RunFolder
 from polyp.runs.loading import build, choose_device, load_model, load_task
-from polyp.runs.measure import log_summary, measure, sweep_angles
+from polyp.runs.measure import Instrument, log_summary, measure
 from polyp.runs.provenance import provenance
 from polyp.runs.test_sets import GEOMETRY, OWN, PARTS, TestSet, make_test_sets
 
@@ -43,7 +43,7 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
     trained_on = saved.choices["data"]
     data_choice = data_choice or trained_on
     config, own_split = _config(saved, asked, data_choice, named)
-    angles = sweep_angles(config, "angles")
+    instrument = Instrument.of(config)
     output = _output(asked.output, saved, data_choice)
     task, metrics = load_task(saved), _metrics(config, asked)
     training = _training(saved)
@@ -58,11 +58,8 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
     data.setup()
     part = _part(asked.part, data)
     name = OWN if own_split and part == "test" else f"{data_choice}"
-    test_sets = [TestSet(name, data, part)]
-    if asked.get("test_sets"):
-        config.test_sets = asked.test_sets
-        others = make_test_sets(config, data, lambda described, key: build(described, key, ALLOWED))
-        test_sets += others[1:]
+    others = make_test_sets(config, data, lambda described, key: build(described, key, ALLOWED))
+    test_sets = [TestSet(name, data, part), *others[1:]]
     if data_choice == trained_on:
         _warn_of_trained_images(saved, _tested(data, part))
 
@@ -83,7 +80,9 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
     with _new_folder(output) as path:
         folder = RunFolder(path)
         folder.write_split(_ids(data, part))
-        measured = measure(model, task, test_sets, metrics, angles, device, folder, title, facts)
+        measured = measure(
+            model, task, test_sets, metrics, instrument, device, folder, title, facts
+        )
         folder.write_metrics(measured, record)
     log_summary(measured)
     return measured
@@ -104,10 +103,14 @@ def _config(
     own_split = data_choice == saved.choices["data"] and not named & {f"data.{k}" for k in SPLIT}
     if own_split:
         config.data.split_file = str(saved.path / "split.json")
+        config.data.fold = None  # the file says it
         config.data.train_fraction = 1.0  # the file names no other training images
     config.data.augmentation = []  # of training images
-    if asked.evaluation.angles is not None:
-        config.evaluation.angles = asked.evaluation.angles
+    config.evaluation.update({k: v for k, v in asked.evaluation.items() if v is not None})
+    if asked.get("test_sets"):
+        config.test_sets = asked.test_sets
+    elif not own_split or asked.part not in (OWN, "test"):
+        config.test_sets = {}  # only what was asked for
     return config, own_split
 
 

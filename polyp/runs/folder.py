@@ -189,14 +189,22 @@ class RunFolder:
         return self._table("scores.csv", ["test_set", "image"], ["dice", "iou", "polyp_area"])
 
     def equivariance(self) -> "pd.DataFrame":
-        """equivariance.csv: test_set, group, image, angle, dice (consistency), dice_truth."""
+        """equivariance.csv: test_set, group, image, angle, dice (the consistency, nan where it is
+        undefined), dice_truth and, in newer runs, what `polyp.evaluation.Results` adds."""
         return self._table(
-            "equivariance.csv", ["test_set", "image", "angle"], ["angle", "dice", "dice_truth"]
+            "equivariance.csv", ["test_set", "image", "angle"], ["angle", "dice_truth"], ["dice"]
         )
 
-    def _table(self, name: str, key: list[str], numbers: list[str]) -> "pd.DataFrame":
+    def shifts(self) -> "pd.DataFrame":
+        """shifts.csv: test_set, group, image, rows, columns, dice (the consistency)."""
+        key = ["test_set", "image", "rows", "columns"]
+        return self._table("shifts.csv", key, ["rows", "columns"], ["dice"])
+
+    def _table(
+        self, name: str, key: list[str], numbers: list[str], others: Sequence[str] = ()
+    ) -> "pd.DataFrame":
         """A table; key: columns that identify a row. numbers: columns that must be there, and be
-        finite."""
+        finite; others: that must be there."""
         import pandas as pd
 
         path = self.path / name
@@ -208,7 +216,7 @@ class RunFolder:
         except (OSError, UnicodeDecodeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"{path}: cannot be read ({reason})") from error
-        if lacking := [column for column in ("image", *numbers) if column not in table]:
+        if lacking := [column for column in ("image", *numbers, *others) if column not in table]:
             raise UserError(f"{path}: lacks the column {', '.join(lacking)}")
         if table.empty:
             raise UserError(f"{path}: holds no rows")
@@ -236,6 +244,9 @@ class RunFolder:
             "scores.csv": pd.concat([each.scores.table() for each in results]),
             "equivariance.csv": pd.concat([each.equivariance() for each in results]),
         }
+        shifts = [table for each in results if (table := each.shift_table()) is not None]
+        if shifts:
+            tables["shifts.csv"] = pd.concat(shifts)
         for name, table in tables.items():
             with atomic_path(self.path / name) as temporary:
                 table.to_csv(temporary, index=False, lineterminator="\n")

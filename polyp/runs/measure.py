@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,12 +26,35 @@ from polyp.tasks import Task
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Instrument:
+    """How equivariance is measured, from `evaluation` in a run's config.
+
+    Attributes:
+        angles: of the rotation sweep, in degrees.
+        part_angles: those at which the losses of image and corners are measured too.
+        shifts: whether the shift consistency is measured.
+    """
+
+    angles: list[float]
+    part_angles: list[float]
+    shifts: bool
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "Instrument":
+        """Checked; runs of version 0.1 know the angles only."""
+        angles = sweep_angles(config, "angles")
+        parts = [float(angle) for angle in config.evaluation.get("part_angles") or ()]
+        parts = [angle for angle in parts if angle in angles]
+        return cls(angles, parts, bool(config.evaluation.get("shifts", False)))
+
+
 def measure(
     model: nn.Module,
     task: Task,
     test_sets: Sequence[TestSet],
     metrics: Mapping[str, Metric],
-    angles: list[float],
+    instrument: Instrument,
     device: torch.device,
     folder: RunFolder,
     title: str,
@@ -43,7 +67,7 @@ def measure(
         task: what its logits mean.
         test_sets: the first is the one that "test" and "equivariance" in metrics.json are of.
         metrics: by name.
-        angles: of the rotation sweep, in degrees.
+        instrument: how equivariance is measured.
         device: where the model runs, in float32.
         folder: gets scores.csv, equivariance.csv and the two figures of each test set.
         title: of the figures; those of other sets than the run's own say their name too.
@@ -57,7 +81,17 @@ def measure(
     results, figures = [], {}
     for test_set in test_sets:
         batches = test_set.batches()
-        found = evaluate(collapsed, task, batches, metrics, angles, device, test_set.name)
+        found = evaluate(
+            collapsed,
+            task,
+            batches,
+            metrics,
+            instrument.angles,
+            device,
+            test_set.name,
+            instrument.part_angles,
+            model.size_multiple if instrument.shifts else None,
+        )
         results.append(found)
         named = title if test_set.name == OWN else f"{title}, tested on {test_set.name}"
         suffix = "" if test_set is test_sets[0] else f"-{test_set.name}"
@@ -108,12 +142,21 @@ def log_summary(metrics: dict[str, Any]) -> None:
         for key, value in scores.items():
             if value["mean"] is not None:
                 log.info("%stest %s %.4f", where, key, value["mean"])
+        off_grid, mean = equivariance["off_grid"], equivariance["mean"]
+        if mean is None:
+            log.warning(
+                "%sequivariance is undefined: the network finds nothing, or everything, in all "
+                "images",
+                where,
+            )
+            continue
         log.info(
-            "%sequivariance %.4f on average, %.4f at the worst angle (ceiling %.4f); split %s",
+            "%sconsistency %.4f on average, %.4f at the worst angle%s; %.1f %% undefined; split %s",
             where,
-            equivariance["mean"],
+            mean,
             equivariance["min"],
-            equivariance["ceiling"],
+            "" if off_grid is None else f", {off_grid:.4f} off the multiples of 90°",
+            100 * equivariance["undefined"],
             metrics["split"],
         )
 

@@ -25,7 +25,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from polyp.errors import UserError
 from polyp.runs.folder import RunFolder, flat
 from polyp.runs.loading import load_checkpoint
-from polyp.runs.measure import log_summary, measure, sweep_angles
+from polyp.runs.measure import Instrument, log_summary, measure, sweep_angles
 from polyp.runs.provenance import provenance
 from polyp.runs.signals import says_how_to_go_on
 from polyp.runs.test_sets import make_test_sets
@@ -62,7 +62,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     """
     run_folder = RunFolder(folder)
     resume = _resumed_checkpoint(config, run_folder)
-    angles = sweep_angles(config, "angles")
+    instrument = Instrument.of(config)
     task: Task = instantiate(config.task)
     metrics = instantiate(config.metrics)
     _seed(config.seed)
@@ -135,7 +135,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         task,
         test_sets,
         metrics,
-        angles,
+        instrument,
         trainer.strategy.root_device,
         run_folder,
         title=f"{choices['model']} on {choices['data']}",

@@ -55,12 +55,25 @@ def test_table_of_scores(results, batches):
 
 def test_table_of_the_sweep(results, batches):
     table = results.equivariance()
-    assert list(table) == ["test_set", "group", "image", "angle", "dice", "dice_truth"]
+    assert list(table) == [
+        *("test_set", "group", "image", "angle", "dice", "dice_truth"),
+        *("dice_masks", "dice_image", "dice_corners", "logit_error"),
+    ]
     sweep = rotation_sweep(Shifted(), batches, [0, 45, 90], "cpu")
     assert list(table["image"][:4]) == ["blob10", "blob10", "blob10", "blob11"]
     assert list(table["angle"][:4]) == [0, 45, 90, 0]
     assert list(table["dice"]) == sweep.dice.reshape(-1).tolist()
     assert list(table["dice_truth"]) == sweep.dice_truth.reshape(-1).tolist()
+
+
+def test_the_losses_stand_at_their_angles(batches):
+    found = evaluate(Shifted(), Binary(), batches, METRICS, [0, 45, 90], "cpu", part_angles=[45])
+    table = found.equivariance()
+    assert table["dice_image"].notna().tolist() == [False, True, False] * 7
+    assert list(table["dice_image"][1::3]) == found.sweep.image[:, 0, 0].tolist()
+    assert list(table["dice_corners"][1::3]) == found.sweep.corners[:, 0, 0].tolist()
+    assert list(table["dice_masks"]) == found.sweep.masks.reshape(-1).tolist()
+    assert list(table["logit_error"]) == found.sweep.logit_error.reshape(-1).tolist()
 
 
 def test_summary(results, batches):

@@ -28,20 +28,30 @@ def draw(figure):
     return figure
 
 
+def swept(ids, angles, dice, masks) -> Sweep:
+    """A sweep of one class, with consistency and true masks there and back [images, angles]."""
+    none = np.empty((len(ids), 0, 1))
+    return Sweep(
+        ids=ids,
+        classes=["polyp"],
+        angles=angles,
+        dice=dice[..., None],
+        dice_truth=1 - dice[..., None],
+        masks=masks[..., None],
+        logit_error=1 - dice,
+        part_angles=[],
+        image=none,
+        corners=none,
+    )
+
+
 def fake_sweep(angles, images):
     """Consistency as of a p4 network: high at multiples of 90°, lowest between them."""
     shape = (images, len(angles))
     mean = 0.97 - 0.2 * np.abs(np.sin(2 * np.radians(angles)))
     dice = np.random.default_rng(0).beta(8 * mean, 8 * (1 - mean), size=shape)
     ids = [str(i) for i in range(images)]
-    return Sweep(
-        ids,
-        ["polyp"],
-        [float(a) for a in angles],
-        dice[..., None],
-        dice[..., None],
-        np.full((*shape, 1), 0.99),
-    )
+    return swept(ids, [float(a) for a in angles], dice, np.full(shape, 0.99))
 
 
 @pytest.mark.parametrize(
@@ -125,32 +135,35 @@ def test_overlay_tells_the_masks_apart_inside_the_region_only():
 def test_equivariance_figure_shows_the_numbers_of_the_sweep():
     """Of unsorted angles, and with no two numbers alike."""
     generator = np.random.default_rng(0)
-    dice, truth, ceiling = generator.uniform(0.3, 1, size=(3, 7, 4))
+    dice, masks = generator.uniform(0.3, 1, size=(2, 7, 4))
     dice[0] = 0.01  # an outlier at each angle
     angles = [90.0, 0.0, 180.0, 45.0]
-    arrays = (array[..., None] for array in (dice, truth, ceiling))
-    sweep = Sweep(list("abcdefg"), ["polyp"], angles, *arrays)
+    dice[1, 3] = np.nan  # nothing found at 45°
+    sweep = swept(list("abcdefg"), angles, dice, masks)
     figure = equivariance_figure(sweep, "p4 on synthetic")
     (axes,) = figure.axes
-    order, angles = [1, 3, 0, 2], [0, 45, 90, 180]
+    order, shown = [1, 3, 0], [0, 45, 90]
     assert axes.get_title(loc="left") == "p4 on synthetic"
-    assert_boxes(axes, dice[:, order].T, angles)
+    defined = [column[~np.isnan(column)] for column in dice[:, order].T]
+    assert_boxes(axes, defined, shown)
     dashed, mean = axes.lines[-2:]
     assert (dashed.get_linestyle(), mean.get_color()) == ("--", VERMILLION)
-    assert list(dashed.get_xdata()) == list(mean.get_xdata()) == angles
-    assert dashed.get_ydata() == pytest.approx(ceiling[:, order].mean(axis=0))
-    assert mean.get_ydata() == pytest.approx(dice[:, order].mean(axis=0))
+    assert list(dashed.get_xdata()) == list(mean.get_xdata()) == shown
+    assert dashed.get_ydata() == pytest.approx(masks[:, order].mean(axis=0))
+    assert mean.get_ydata() == pytest.approx([column.mean() for column in defined])
     entries = {
         text.get_text(): handle
         for text, handle in zip(figure.legends[0].get_texts(), handles(figure), strict=True)
     }
     assert list(entries) == [
         "mean",
-        "ceiling (perfectly equivariant)",
+        "true masks turned there and back",
         "quartiles of 7 test images",
+        f"mean at 180° {dice[:, 2].mean():.3f}",
+        "1 of 21 values undefined",
     ]
     assert entries["mean"].get_color() == VERMILLION
-    assert entries["ceiling (perfectly equivariant)"].get_linestyle() == "--"
+    assert entries["true masks turned there and back"].get_linestyle() == "--"
 
 
 def handles(figure):

@@ -125,7 +125,7 @@ def test_distances_of_empty_masks(scene):
         metrics.SurfaceDice(-1)
 
 
-def test_padding_is_left_out(scene):
+def test_padding_is_left_out(scene, configured):
     probability, truth = scene
     whole = maps(probability, truth)
     padded = Maps(
@@ -140,18 +140,21 @@ def test_padding_is_left_out(scene):
         )
     )
     for name in ("dice", "iou_256", "s_measure", "hd95", "mae", "e_measure"):
-        metric = configured(name)
-        assert metric(padded).tolist() == metric(whole).tolist()
+        assert configured[name](padded).tolist() == configured[name](whole).tolist()
 
 
-def configured(name: str) -> Metric:
+NAMES = sorted(path.stem for path in (CONFIGS / "metrics").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def configured() -> dict[str, Metric]:
+    """All that there are, from their configs."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return instantiate(compose("train", [f"metrics=[{name}]"]).metrics)[name]
+        return instantiate(compose("train", [f"metrics=[{','.join(NAMES)}]"]).metrics)
 
 
-def test_every_config_names_a_metric(scene):
-    names = sorted(path.stem for path in (CONFIGS / "metrics").glob("*.yaml"))
-    assert len(names) == 12
-    for name in names:
-        value = measured(configured(name), *scene)
-        assert np.isfinite(value)
+def test_every_config_names_a_metric(scene, configured):
+    assert list(configured) == NAMES
+    assert len(NAMES) == 12
+    for metric in configured.values():
+        assert np.isfinite(measured(metric, *scene))

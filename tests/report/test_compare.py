@@ -4,12 +4,15 @@ import base64
 import csv
 import json
 import re
+import shlex
 from html import escape
 from importlib import import_module
 
+import markupsafe
 import numpy as np
 import pytest
 
+from polyp.cli import told
 from polyp.report.systems import System
 from tests.conftest import TINY_SYNTHETIC
 from tests.report.runs import read_run
@@ -211,7 +214,7 @@ def test_training_images_are_drawn_where_their_number_differs(write_run, compare
 def test_the_page_holds_the_numbers_of_the_tables(three, compare, undrawn):
     output = compare("runs=runs", "output=out", "outlier_dice=0.7")
     page = (output / "index.html").read_text()
-    assert "<code>python compare.py runs=runs output=out outlier_dice=0.7</code>" in page
+    assert f"<code>{markupsafe.escape(shlex.join(told()))}</code>" in page
     shown = [
         (caption, re.findall(r"<t[hd](?: class=words)?>(.*?)</t[hd]>", table))
         for caption, table in re.findall(r"<caption>(.*?)</caption>(.*?)</table>", page, re.S)

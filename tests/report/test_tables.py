@@ -93,23 +93,26 @@ def test_forms():
     table = Table(
         what="Tests",
         of="a_b: 5 %",
-        records=[{"a": "x", "n": 3, "d": -0.125}, {"a": "y, z", "n": None, "d": 0.1 + 0.2}],
-        header=["A", "A − B"],
-        rows=[["x|<b>", "−0.1"]],
+        records=[{"a": "x|<b>", "n": 3, "d": -0.125}, {"a": "y, z", "n": None, "d": 0.1 + 0.2}],
+        columns={
+            "A": lambda record: record["a"],
+            "A − B": lambda record: f"{record['d']:.2f}".replace("-", "−"),
+        },
     )
     files = {name: data.decode() for name, data in table.files("t").items()}
-    assert files["t.csv"] == 'a,n,d\nx,3,-0.125\n"y, z",,0.30000000000000004\n'
+    assert files["t.csv"] == 'a,n,d\nx|<b>,3,-0.125\n"y, z",,0.30000000000000004\n'
     assert files["t.md"].splitlines() == [
         "Tests. a_b: 5 %.",
         "",
         "| A | A − B |",
         "| --- | ---: |",
-        "| x\\|<b> | −0.1 |",
+        "| x\\|<b> | −0.12 |",
+        "| y, z | 0.30 |",
     ]
     latex = files["t.tex"]
     assert r"\caption{Tests. a\_b: 5 \%.}" in latex
     assert r"\begin{tabular}{lr}" in latex
-    assert r"  x|$<$b$>$ & $-$0.1 \\" in latex
+    assert r"  x|$<$b$>$ & $-$0.12 \\" in latex
     assert latex.index(r"\toprule") < latex.index(r"\midrule") < latex.index(r"\bottomrule")
 
 

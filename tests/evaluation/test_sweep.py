@@ -7,6 +7,7 @@ from torch import nn
 
 from polyp.errors import UserError
 from polyp.evaluation import Sweep, rotation_sweep
+from polyp.geometry import disc
 from polyp.tasks import Multiclass
 from tests.evaluation.helpers import Pointwise, Shifted, blobs
 
@@ -18,11 +19,11 @@ def batches():
     return [blobs(4, seed=1), blobs(3, seed=2)]
 
 
-def test_an_equivariant_model_reaches_the_ceiling(batches):
+def test_an_equivariant_model_loses_only_what_interpolation_takes(batches):
     sweep = rotation_sweep(Pointwise(), batches, ANGLES, "cpu")
-    assert sweep.dice.shape == sweep.dice_truth.shape == sweep.ceiling.shape == (7, len(ANGLES), 1)
+    assert sweep.dice.shape == sweep.dice_truth.shape == sweep.masks.shape == (7, len(ANGLES), 1)
     quarter = np.array(sweep.angles) % 90 == 0
-    for values in (sweep.dice, sweep.dice_truth, sweep.ceiling):
+    for values in (sweep.dice, sweep.dice_truth, sweep.masks):
         assert (values[:, quarter] == 1).all()
         assert (values[:, ~quarter] > 0.95).all()
     assert sweep.summary()["mean"] == pytest.approx(sweep.summary()["ceiling"], abs=0.01)
@@ -94,15 +95,51 @@ def test_padding_never_counts():
     assert (sweep.dice < 1).all()
 
 
-def test_empty_masks_agree():
+def test_empty_masks_say_nothing():
     batch = {
         "image": torch.zeros(1, 3, 16, 16),
         "mask": torch.zeros(1, 1, 16, 16).bool(),
         "id": ["a"],
     }
     sweep = rotation_sweep(Pointwise(), [batch], [0, 30], "cpu")
-    assert (sweep.dice == 1).all()
-    assert (sweep.ceiling == 1).all()
+    assert np.isnan(sweep.dice).all()
+    assert (sweep.masks == 1).all()
+    summary = sweep.summary()
+    assert (summary["mean"], summary["min"], summary["off_grid"]) == (None, None, None)
+    assert summary["undefined"] == 1
+    assert summary["curve"]["dice"] == [None, None]
+
+
+def test_full_masks_say_nothing():
+    class Everything(nn.Module):
+        def forward(self, image):
+            return torch.ones_like(image[:, :1])
+
+    batch = blobs(2)
+    sweep = rotation_sweep(Everything(), [batch], [30, 90], "cpu")
+    assert np.isnan(sweep.dice).all()
+
+
+def test_undefined_images_are_counted_and_left_out():
+    dice = np.array([[1.0, 0.5], [np.nan, np.nan]])[..., None]
+    sweep = swept(["a", "b"], [90.0, 45.0], dice)
+    summary = sweep.summary()
+    assert summary["mean"] == 0.75
+    assert (summary["off_grid"], summary["undefined"]) == (0.5, 0.5)
+
+
+def swept(ids, angles, dice, classes=("polyp",), **other) -> Sweep:
+    """A sweep of given consistency, with ones for the rest."""
+    ones = np.ones_like(dice)
+    fields = {
+        "dice_truth": ones,
+        "masks": ones,
+        "logit_error": ones[..., 0] * 0,
+        "part_angles": [],
+        "image": ones[:, :0],
+        "corners": ones[:, :0],
+    }
+    return Sweep(ids=ids, classes=list(classes), angles=angles, dice=dice, **{**fields, **other})
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -158,31 +195,105 @@ def test_weights_that_a_layer_expands_on_eval_are_ordinary_tensors(batches):
 
 def test_summary():
     dice = np.array([[1.0, 0.5, 0.25], [1.0, 0.75, 0.5]])[..., None]
-    sweep = Sweep(["a", "b"], ["polyp"], [0.0, 90.0, 10.5], dice, dice / 2, np.ones((2, 3, 1)))
+    error = np.array([[0.0, 0.0, 0.2], [0.0, 0.0, 0.4]])
+    sweep = swept(["a", "b"], [0.0, 90.0, 10.5], dice, dice_truth=dice / 2, logit_error=error)
     assert sweep.summary() == {
         "mean": 0.5,
         "min": 0.375,
         "at_90": 0.625,
+        "off_grid": 0.375,
         "ceiling": 1.0,
+        "dice_truth": 0.1875,
+        "logit_error": pytest.approx(0.3),
+        "undefined": 0.0,
+        "parts": None,
         "curve": {
             "angles": [0.0, 90.0, 10.5],
             "dice": [1.0, 0.625, 0.375],
             "dice_truth": [0.5, 0.3125, 0.1875],
             "ceiling": [1.0, 1.0, 1.0],
+            "logit_error": pytest.approx([0.0, 0.0, 0.3]),
         },
     }
-    lone = Sweep(["a"], ["polyp"], [45.0], *[np.ones((1, 1, 1))] * 3)
-    assert lone.summary()["at_90"] is None
+    lone = swept(["a"], [180.0], np.ones((1, 1, 1))).summary()
+    assert (lone["at_90"], lone["off_grid"], lone["dice_truth"]) == (None, None, None)
 
 
 def test_summary_of_several_classes():
     dice = np.array([[[1.0, 1.0], [0.5, 0.7]], [[1.0, 1.0], [0.3, 0.9]]])
-    sweep = Sweep(["a", "b"], ["polyp", "tool"], [0.0, 45.0], dice, dice, dice)
-    summary = sweep.summary()
+    summary = swept(["a", "b"], [0.0, 45.0], dice, ["polyp", "tool"]).summary()
     assert summary["mean"] == summary["min"] == pytest.approx(0.6)
-    assert summary["by_class"]["polyp"] == {"mean": 0.4, "min": 0.4, "at_90": None}
+    assert summary["by_class"]["polyp"] == {
+        "mean": 0.4,
+        "min": 0.4,
+        "at_90": None,
+        "off_grid": 0.4,
+    }
     assert summary["by_class"]["tool"]["mean"] == pytest.approx(0.8)
     assert summary["curve"]["dice"] == pytest.approx([1.0, 0.6])
+
+
+def test_the_parts_of_what_is_lost():
+    """Only angles off the grid count, and the network is accused of the rest."""
+    angles, part_angles = [90.0, 30.0, 45.0], [30.0, 90.0]
+    dice = np.array([[0.9, 0.8, 0.1]])[..., None]
+    sweep = swept(
+        ["a"],
+        angles,
+        dice,
+        masks=np.array([[1.0, 0.98, 0.5]])[..., None],
+        part_angles=part_angles,
+        image=np.array([[0.97, 0.2]])[..., None],
+        corners=np.array([[0.96, 0.2]])[..., None],
+    )
+    assert sweep.parts() == {
+        "masks": 0.98,
+        "image": 0.97,
+        "corners": 0.96,
+        "network": pytest.approx(0.8 + 0.02 + 0.03 + 0.04),
+    }
+    assert swept(["a"], [90.0], np.ones((1, 1, 1)), part_angles=[90.0]).parts() is None
+
+
+def test_an_equivariant_network_is_accused_of_nothing(batches):
+    sweep = rotation_sweep(Pointwise(), batches, [0, 30, 45], "cpu", part_angles=[30, 45])
+    parts = sweep.parts()
+    assert min(parts["masks"], parts["image"]) > 0.95
+    assert parts["corners"] == 1  # it sees no corner from within the disc
+    assert parts["network"] == pytest.approx(1, abs=0.01)
+    moved = rotation_sweep(Shifted(), batches, [0, 30, 45], "cpu", part_angles=[30, 45]).parts()
+    assert moved["network"] < 0.9
+
+
+def test_corners_are_taken_from_the_image_alone():
+    """A network that looks at a corner, and paints the disc by what it sees there."""
+
+    class LooksAtTheCorner(nn.Module):
+        def forward(self, image):
+            corner = image[:, :1, :2, :2].mean(dim=(2, 3), keepdim=True)
+            logits = torch.full_like(image[:, :1], -1.0)
+            logits[..., 20:28, 20:28] = 1
+            logits[..., 10:20, 20:28] = 2 * (corner - 0.25)
+            return logits
+
+    batch = blobs(1)
+    batch["image"][:, :, :4, :4] = 1
+    batch["valid"][:] = True
+    sweep = rotation_sweep(LooksAtTheCorner(), [batch], [45], "cpu", part_angles=[45])
+    expected = 2 * 64 / (64 + 144)
+    assert sweep.corners.item() == pytest.approx(expected)
+    assert sweep.image.item() == pytest.approx(expected)  # turning there and back loses it too
+
+
+def test_logit_error_of_one_image_by_hand(batches):
+    batch = blobs(1)
+    model = Shifted()
+    sweep = rotation_sweep(model, [batch], [90], "cpu")
+    one = torch.rot90(model(batch["image"]), 1, (2, 3))
+    other = model(torch.rot90(batch["image"], 1, (2, 3)))
+    region = disc(48) & torch.rot90(batch["valid"], 1, (2, 3))
+    expected = (one - other)[region].norm() / other[region].norm()
+    assert sweep.logit_error.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_classes_are_measured_apart():

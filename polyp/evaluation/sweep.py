@@ -1,0 +1,282 @@
+"""The rotation sweep: do the masks turn with the image, and if not, what is lost where?
+
+Related measures: EQ-R of T. Karras et al., Alias-Free Generative Adversarial Networks, NeurIPS 2021
+(a signal-to-noise ratio of rotated outputs); the Lie derivative of N. Gruver et al., The Lie
+Derivative for Measuring Learned Equivariance, ICLR 2023; T. Edixhoven et al., Using and Abusing
+Equivariance, ICCVW 2023 (networks that are exact at 90° and not between); the Rotation Difference
+of PreCM (arXiv 2411.01624). Here it is the Dice of masks, which is what a user of the masks sees.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from polyp.errors import UserError
+from polyp.evaluation.inference import evaluation_mode, to_device
+from polyp.evaluation.scores import defined_mean, dice
+from polyp.geometry import disc, rotate, rotate_image, rotate_mask
+from polyp.tasks import Binary, Task
+
+PARTS = ("masks", "image", "corners")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Measurements of every image at every angle.
+
+    With a model f, an image x, its true mask t and the rotation R by one angle, all taken inside
+    the inscribed disc, over pixels that are not padding:
+
+    Attributes:
+        ids: of the images.
+        classes: names of the foreground classes.
+        angles: in degrees, counter-clockwise.
+        dice: the consistency, Dice(R f(x), f(R x)): float64 [images, angles, classes]. It is
+            undefined (nan) where both masks are empty, or both are full: they would agree whatever
+            the network does.
+        dice_truth: Dice(f(R x), R t), [images, angles, classes].
+        masks: the interpolation of masks, Dice(R⁻¹ R t, t), [images, angles, classes].
+        logit_error: ‖R g(x) − g(R x)‖ / ‖g(R x)‖ of the logits g, which needs no threshold:
+            float64 [images, angles].
+        part_angles: the angles at which the two below are measured.
+        image: Dice(f(x), f(R⁻¹ R x)), what resampling the image twice changes:
+            [images, part_angles, classes].
+        corners: Dice(f(x), f(x without the corners that R loses)), the same shape.
+    """
+
+    ids: list[str]
+    classes: list[str]
+    angles: list[float]
+    dice: np.ndarray
+    dice_truth: np.ndarray
+    masks: np.ndarray
+    logit_error: np.ndarray
+    part_angles: list[float]
+    image: np.ndarray
+    corners: np.ndarray
+
+    @classmethod
+    def join(cls, batches: Sequence["Sweep"]) -> "Sweep":
+        """One sweep from those of several batches, all with the same angles."""
+        first = batches[0]
+        joined = {}
+        for field in fields(cls):
+            if isinstance(getattr(first, field.name), np.ndarray):
+                arrays = [getattr(batch, field.name) for batch in batches]
+                joined[field.name] = np.concatenate(arrays)
+        ids = [image for batch in batches for image in batch.ids]
+        return cls(
+            ids=ids,
+            classes=first.classes,
+            angles=first.angles,
+            part_angles=first.part_angles,
+            **joined,
+        )
+
+    def curve(self) -> dict[str, list[float | None]]:
+        """Means over images and classes, one per angle, as {"angles", "dice", "dice_truth",
+        "ceiling", "logit_error"}; None where the consistency of no image is defined."""
+        return {
+            "angles": self.angles,
+            "dice": [defined_mean(self.dice[:, index]) for index in range(len(self.angles))],
+            "dice_truth": self.dice_truth.mean(axis=(0, 2)).tolist(),
+            "ceiling": self.masks.mean(axis=(0, 2)).tolist(),
+            "logit_error": self.logit_error.mean(axis=0).tolist(),
+        }
+
+    def summary(self) -> dict:
+        """What metrics.json says of the sweep.
+
+        mean: the consistency over the images and all angles but multiples of 360°. min: the lowest
+        mean of an angle. at_90: the mean at 90°, None if that isn't among the angles. off_grid,
+        dice_truth, logit_error: over the angles that are no multiples of 90°; None without such.
+        undefined: the share of images and angles off the grid (or of all, without such) at which
+        the consistency is undefined. ceiling: the mean of `masks`. parts: see `parts`. by_class:
+        mean, min, at_90 and off_grid of each class, where there are several.
+        """
+        turned = [not is_full_turn(angle) for angle in self.angles]
+        off = self.off_grid
+        counted = self.dice[:, off if any(off) else turned]
+        summary = {
+            **self._means(self.dice, turned),
+            "ceiling": float(self.masks[:, turned].mean()),
+            "dice_truth": float(self.dice_truth[:, off].mean()) if any(off) else None,
+            "logit_error": float(self.logit_error[:, off].mean()) if any(off) else None,
+            "undefined": float(np.isnan(counted).mean()),
+            "parts": self.parts(),
+            "curve": self.curve(),
+        }
+        if len(self.classes) > 1:
+            summary["by_class"] = {
+                name: self._means(self.dice[..., index : index + 1], turned)
+                for index, name in enumerate(self.classes)
+            }
+        return summary
+
+    @property
+    def off_grid(self) -> list[bool]:
+        """Which angles are no multiples of 90°: a rotation by one of those moves whole pixels."""
+        return [angle % 90 != 0 for angle in self.angles]
+
+    def parts(self) -> dict[str, float] | None:
+        """The decomposition of what is lost off the grid, each as a Dice: 1 means nothing lost.
+
+        masks, image, corners: as in the attributes, at the angles of `part_angles` off the grid.
+        network: what would remain if the three losses were not there, 1 − (1 − consistency) +
+        (1 − masks) + (1 − image) + (1 − corners), at most 1. As masks and image are resampled
+        twice and the consistency takes each once, it does not accuse the network of too much.
+        None if no such angle is measured.
+        """
+        chosen = [a for a in self.part_angles if a % 90 and a in self.angles]
+        if not chosen:
+            return None
+        of_sweep = [self.angles.index(angle) for angle in chosen]
+        of_parts = [self.part_angles.index(angle) for angle in chosen]
+        consistency = defined_mean(self.dice[:, of_sweep])
+        parts: dict = {
+            "masks": defined_mean(self.masks[:, of_sweep]),
+            "image": defined_mean(self.image[:, of_parts]),
+            "corners": defined_mean(self.corners[:, of_parts]),
+        }
+        losses = [None if value is None else 1 - value for value in parts.values()]
+        known = consistency is not None and None not in losses
+        parts["network"] = min(1.0, consistency + sum(losses)) if known else None
+        return parts
+
+    def _means(self, consistency: np.ndarray, turned: list[bool]) -> dict:
+        """Of [images, angles, classes]."""
+        means = [defined_mean(consistency[:, index]) for index in range(len(self.angles))]
+        by_angle = dict(zip(self.angles, means, strict=True))
+        defined = [mean for mean in means if mean is not None]
+        off = self.off_grid
+        return {
+            "mean": defined_mean(consistency[:, turned]),
+            "min": min(defined) if defined else None,
+            "at_90": by_angle.get(90.0),
+            "off_grid": defined_mean(consistency[:, off]) if any(off) else None,
+        }
+
+
+def rotation_sweep(
+    model: nn.Module,
+    batches: Iterable[dict],
+    angles: Sequence[float],
+    device: torch.device | str,
+    task: Task | None = None,
+    part_angles: Sequence[float] = (),
+) -> Sweep:
+    """Rotate every image by every angle and compare the masks that the model finds.
+
+    model: maps images to logits, and lies on `device`; its train or eval mode is left as found.
+    batches: yields {"image": float [B,C,S,S] in [0,1], "mask": class indices [B,1,S,S], "id": B
+        names} and, where images have padding, "valid": bool [B,1,S,S], false there.
+    angles: degrees, counter-clockwise. At least one must not be a multiple of 360.
+    task: what the logits mean; None: a binary task.
+    part_angles: those of them at which the losses of the image and its corners are measured too.
+
+    f(x) is computed once an image and serves as the answer at 0° too: n images at a angles take
+    n × a forward passes with 0 among the angles, n × (a + 1) without, and two more for each of the
+    part_angles.
+    """
+    angles, task = check_angles(angles), task or Binary()
+    with evaluation_mode(model):
+        parts = []
+        for batch in tqdm(batches, desc="rotation sweep", unit="batch", disable=None):
+            batch = to_device(batch, device)
+            logits = model(batch["image"])
+            parts.append(sweep_batch(model, task, batch, logits, angles, part_angles))
+    if not parts:
+        raise UserError("the rotation sweep got no images: the set to evaluate is empty")
+    return Sweep.join(parts)
+
+
+def sweep_batch(
+    model: nn.Module,
+    task: Task,
+    batch: dict[str, Tensor],
+    logits: Tensor,
+    angles: Sequence[float],
+    part_angles: Sequence[float] = (),
+) -> Sweep:
+    """The sweep of one batch, given the model's logits for it.
+
+    To be called within `evaluation_mode(model)`, with a batch from `to_device`.
+    """
+    image, truth, valid = batch["image"], task.one_hot(batch["mask"]), batch["valid"]
+    prediction, classes = task.masks(logits), truth.shape[1]
+    inside = disc(image.shape[-1], image.device)
+    masks = torch.cat([valid, truth, prediction], dim=1)
+    measured: dict[str, list[Tensor]] = {
+        name: [] for name in ("dice", "dice_truth", "masks", "logit_error", "image", "corners")
+    }
+    for angle in angles:
+        found = logits if is_full_turn(angle) else model(rotate_image(image, angle))
+        turned = task.masks(found)
+        # In one call, as channels: three would each work out the same weights anew.
+        turned_valid, turned_truth, turned_prediction = rotate_mask(masks, angle).split(
+            [1, classes, classes], dim=1
+        )
+        region = inside & turned_valid
+        measured["dice"].append(consistency(turned_prediction, turned, region))
+        measured["dice_truth"].append(dice(turned, turned_truth, region))
+        there_and_back = rotate_mask(turned_truth, -angle)
+        measured["masks"].append(dice(there_and_back, truth, inside & valid))
+        error = relative_error(rotate(logits.float(), angle), found.float(), region)
+        measured["logit_error"].append(error)
+    for angle in part_angles:
+        there_and_back = rotate_image(rotate_image(image, angle), -angle)
+        # The corners that R loses are black in the image turned there and back.
+        kept = rotate_mask(rotate_mask(torch.ones_like(valid), angle), -angle)
+        for name, changed in (("image", there_and_back), ("corners", image * kept)):
+            found = task.masks(model(changed))
+            measured[name].append(consistency(prediction, found, inside & valid))
+    none = np.empty((len(image), 0, classes))
+    return Sweep(
+        ids=list(batch["id"]),
+        classes=task.foreground,
+        angles=list(angles),
+        part_angles=list(part_angles),
+        **{
+            name: torch.stack(values, dim=1).numpy() if values else none
+            for name, values in measured.items()
+        },
+    )
+
+
+def consistency(one: Tensor, other: Tensor, region: Tensor) -> Tensor:
+    """Dice of two predictions, float64 [B, K]; nan where both are empty or both full in the region.
+
+    one, other: bool [B, K, H, W]; region: bool, broadcastable to them.
+    """
+    either, both = (one | other) & region, one & other
+    meaningless = ~either.any(dim=(2, 3)) | (both | ~region).all(dim=3).all(dim=2)
+    values = dice(one, other, region)
+    return torch.where(meaningless.cpu(), torch.nan, values)
+
+
+def relative_error(one: Tensor, other: Tensor, region: Tensor) -> Tensor:
+    """‖one − other‖ / ‖other‖ over the region and all channels: float64 [B] on the CPU."""
+    region = region.expand_as(one)
+    difference = ((one - other) * region).flatten(1).norm(dim=1)
+    scale = (other * region).flatten(1).norm(dim=1).clamp(min=1e-12)
+    return (difference / scale).cpu().double()
+
+
+def check_angles(angles: Sequence[float]) -> list[float]:
+    """The angles as floats; refuses a list in which nothing turns."""
+    angles = [float(angle) for angle in angles]
+    if all(is_full_turn(angle) for angle in angles):
+        raise UserError(
+            f"angles {angles} of the rotation sweep hold no rotation: "
+            "name at least one that is not a multiple of 360"
+        )
+    return angles
+
+
+def is_full_turn(degrees: float) -> bool:
+    """Whether nothing turns."""
+    return degrees % 360 == 0
