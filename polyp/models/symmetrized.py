@@ -54,13 +54,12 @@ class Symmetrized(SegmentationModel):
         self.check_input(x)
         logits, weights = [], []
         for angle in self.angles:
-            # How much of each pixel comes from within the image.
-            weight = _turn(_turn(torch.ones_like(x[:1, :1]), angle), -angle)
             for mirrored in self.mirrors:
                 turned = _turn(x.flip(3) if mirrored else x, angle)
                 back = _turn(self.model(turned), -angle)
-                logits.append(weight * (back.flip(3) if mirrored else back))
-                weights.append(weight)
+                logits.append(back.flip(3) if mirrored else back)
+                # How much of a pixel stays within the image when turned: the rest of `back` is 0.
+                weights.append(_turn(torch.ones_like(turned[:1, :1]), -angle))
         return sum(logits) / sum(weights)
 
 

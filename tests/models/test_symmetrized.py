@@ -50,8 +50,7 @@ def test_pixels_that_leave_the_image_do_not_count():
     torch.nn.init.constant_(model.model.head.bias, 3)
     with torch.no_grad():
         y = model(torch.randn(1, 3, 16, 16))
-    assert (y[..., 0, 0] == 3).all()
-    torch.testing.assert_close(y, torch.full_like(y, 3), atol=0.05, rtol=0)
+    torch.testing.assert_close(y, torch.full_like(y, 3))
 
 
 @pytest.mark.parametrize("in_training", [False, True])
@@ -68,11 +67,10 @@ def test_collapse_and_cost():
     assert multiply_adds(model, 16) == 4 * multiply_adds(model.model, 16)
 
 
-def test_onnx(tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    model, image = make("c4"), torch.randn(2, 3, 16, 16)
+@pytest.mark.parametrize("group", ["c4", "d4", "c8"])
+def test_export(group):
+    model, image = make(group), torch.randn(2, 3, 16, 16)
     program = torch.export.export(collapse(model), (image,))
-    assert onnxruntime is not None
     with torch.no_grad():
         torch.testing.assert_close(program.module()(image), model(image), atol=1e-5, rtol=1e-5)
 
@@ -82,7 +80,7 @@ def test_sizes():
         make("c4")(torch.randn(1, 3, 16, 18))
     with pytest.raises(UserError, match="16×24: must be square, to be turned by 45°"):
         make("c8").check_size(16, 24)
-    with pytest.raises(UserError, match="needs .B, 3, H, W."):
+    with pytest.raises(UserError, match=r"needs \[B, 3, H, W\]"):
         make("c4")(torch.randn(1, 2, 16, 16))
 
 
