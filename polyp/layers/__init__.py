@@ -3,6 +3,7 @@
 from polyp.layers.expanded_conv import ExpandedConv
 from polyp.layers.family import LayerFamily, Norm
 from polyp.layers.group_conv import operator_entries
+from polyp.layers.isotropic import IsotropicLayers
 from polyp.layers.lie import LieLayers
 from polyp.layers.p4 import P4Layers
 from polyp.layers.plain import PlainLayers
@@ -12,6 +13,7 @@ from polyp.layers.steerable import SteerableLayers
 
 __all__ = [
     "ExpandedConv",
+    "IsotropicLayers",
     "LayerFamily",
     "LieLayers",
     "Norm",

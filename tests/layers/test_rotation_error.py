@@ -48,5 +48,5 @@ def test_the_script_draws_and_prints(script, tmp_path, capsys, monkeypatch):
     script("rotation_error", "output=error.png", "angles=[0,45,90]", "seeds=1")
     assert [path.name for path in tmp_path.iterdir()] == ["error.png"]
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 11
     assert all("45°: 0." in line for line in lines)

@@ -44,7 +44,9 @@ class ModelTester:
         """The model of the config, with some of its keys (`widths`, `layers`) changed."""
         torch.manual_seed(0)
         config = OmegaConf.load(CONFIGS / f"{self.config}.yaml")
-        return hydra.utils.instantiate(OmegaConf.merge(config, OmegaConf.create(overrides)))
+        config = OmegaConf.merge(config, OmegaConf.create(overrides))
+        # In its place, as it refers to keys at the root of a run's config.
+        return hydra.utils.instantiate(OmegaConf.create({"model": config}).model)
 
     def small(self, widths: Sequence[int] | None = None) -> nn.Module:
         """A small model in evaluation mode whose parameters and statistics are not the initial

@@ -39,16 +39,49 @@ def test_multiply_adds_by_hand():
     assert multiply_adds(UNet([4, 6], P4Layers()), 8) == p4
 
 
-def test_the_small_models_have_about_equal_parameters():
-    counts = {}
+def of_config(*overrides):
     with initialize_config_dir(str(CONFIGS.parent), version_base="1.3"):
-        for name in ("unet", "p4unet", "se2unet", "se2unet_bilinear", "steerableunet"):
-            model = instantiate(compose("train", [f"model={name}_small"]).model)
-            counts[name] = sum(p.numel() for p in model.parameters())
+        return instantiate(compose("train", list(overrides)).model)
+
+
+def test_the_small_models_have_about_equal_parameters():
+    counts = {
+        name: sum(p.numel() for p in of_config(f"model={name}_small").parameters())
+        for name in (
+            "unet",
+            "p4unet",
+            "p4munet",
+            "se2unet",
+            "se2unet_bilinear",
+            "steerableunet",
+            "steerableunet_matched",
+            "so2unet",
+            "isounet",
+        )
+    }
     assert counts.pop("steerableunet") < 0.45 * counts["se2unet"]
     assert counts == {
         "unet": 492_061,
         "p4unet": 491_263,
+        "p4munet": 491_664,
         "se2unet": 489_948,
         "se2unet_bilinear": 489_948,
+        "steerableunet_matched": 489_214,
+        "so2unet": 492_190,
+        "isounet": 490_139,
     }
+
+
+def test_p4munet_has_about_the_parameters_of_p4unet():
+    assert sum(p.numel() for p in of_config("model=p4munet").parameters()) == 1_968_898
+
+
+def test_unet_wide_has_the_multiply_adds_of_p4unet():
+    wide, p4 = (multiply_adds(of_config(f"model={name}"), 256) for name in ("unet_wide", "p4unet"))
+    assert p4 <= wide < 1.001 * p4
+
+
+def test_pooling_is_chosen_by_config():
+    model = of_config("model=p4unet_small", "model.pool=blur", "model.upsample=lowpass")
+    assert "FilteredPool" in str(model.pool)
+    assert "LowpassUpsample" in str(model.upsample)
