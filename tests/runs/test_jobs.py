@@ -218,7 +218,7 @@ def test_a_damaged_checkpoint(sweep, tmp_path):
     last.write_bytes(last.read_bytes()[:1000])
     status, lines = sweep()
     assert status == 1
-    message = f"failed: {folder}: resume={last}: not a checkpoint of a run, or damaged; without"
+    message = f"failed: {folder}: resume={last}: not a checkpoint of a run, or damaged; delete"
     assert any(line.startswith(message) for line in lines)
 
 

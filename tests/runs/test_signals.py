@@ -92,7 +92,9 @@ def terminated(command_line, monkeypatch, capfd) -> Callable[..., Path]:
                 command_line(*arguments, folder="stopped")
         assert exit.value.code == 143
         assert signal.getsignal(signal.SIGTERM) == before
-        folder = Path(next(a for a in sys.argv if "hydra.run.dir=" in a).partition("=")[2])
+        folder = Path(
+            next(a for a in sys.argv if "hydra.run.dir=" in a).partition("=")[2].strip("'")
+        )
         (line,) = capfd.readouterr().err.splitlines()
         assert line == f"Terminated. {hint(folder)}"
         return folder
@@ -157,7 +159,7 @@ def test_terminated_in_the_final_measurement(command_line, monkeypatch, capfd, w
         with pytest.raises(SystemExit) as exit:
             command_line(*OPTIONS)
     assert exit.value.code == 143
-    folder = Path(sys.argv[-1].partition("=")[2])
+    folder = Path(sys.argv[-1].partition("=")[2].strip("'"))
     assert capfd.readouterr().err.startswith(f"Terminated. {hint(folder)}\n")
     assert_equal(whole, command_line(*OPTIONS, f"resume={last(folder)}", folder="run"))
 
@@ -388,7 +390,7 @@ def test_later_processes_write_no_files(monkeypatch, rank):
     assert arguments("seed=1") == ["seed=1"]
     monkeypatch.setenv(rank, "1")
     assert arguments("seed=1", "--cfg") == ["seed=1", *quiet, "hydra.run.dir=.", "--cfg"]
-    assert arguments("hydra.run.dir=x") == ["hydra.run.dir=x", *quiet]
+    assert arguments("hydra.run.dir=x") == ["hydra.run.dir='x'", *quiet]
     assert arguments() == [*quiet, "hydra.run.dir=."]
 
 
