@@ -83,7 +83,7 @@ def command_line(
                 with _environment("1"), around():
                     main()
             except KeyboardInterrupt:
-                print("interrupted", file=sys.stderr)
+                print("Interrupted.", file=sys.stderr)
                 sys.exit(128 + signal.SIGINT)
             except Exception as error:
                 if asked != "0":

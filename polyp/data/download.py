@@ -31,7 +31,7 @@ from polyp.errors import UserError
 
 log = logging.getLogger(__name__)
 
-MOST = 1_000_000  # of the numbers in the config: more is a slip
+MAX_VALUE = 1_000_000  # of the numbers in the config: more is a slip
 MAX_BYTES = 2 * 10**9  # unpacked; the datasets have less than a tenth of it
 MAX_MEMBERS = 20_000  # a file takes room even if it is empty
 BY_HAND = "url= names another place, archive= a file that you have fetched by hand"
@@ -113,7 +113,7 @@ def download(config: DictConfig, choice: str, named: set[str]) -> None:
                 raise UserError(f"{chosen}: nothing at {root} yet; how to get it is told above")
             _get(config, source, root, pairs)
     except KeyboardInterrupt as error:
-        raise UserError("interrupted; the same command begins anew") from error
+        raise UserError("interrupted; to start again, repeat the command") from error
     except OSError as error:  # of the disk: a connection's have become UserErrors
         raise UserError(f"{error.filename or root.parent}: {error.strerror or error}") from error
     log.info("Next: python train.py model=p4unet %s", chosen)
@@ -130,8 +130,8 @@ def _check_options(config: DictConfig) -> None:
     }.items():
         value = config[key]
         right = isinstance(value, types) and not isinstance(value, bool)
-        if not right or (value is not None and not 0 < value <= MOST):
-            raise UserError(f"{key}={value}: must be a number above 0, and at most {MOST:,}")
+        if not right or (value is not None and not 0 < value <= MAX_VALUE):
+            raise UserError(f"{key}={value}: must be a number above 0, and at most {MAX_VALUE:,}")
     if not isinstance(config.keep, bool):
         raise UserError(f"keep={config.keep}: must be true or false")
     if config.sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", str(config.sha256)):

@@ -1,4 +1,4 @@
-"""Sweeps that go on where they stopped: the same command meets the same folders again.
+"""Sweeps that resume: the same command finds the same folders again.
 
 A job whose folder holds the finished run is skipped, a half-done run is resumed, and a job that
 fails leaves the others alone. configs/train.yaml refers to the resolver and the callback here.
@@ -113,7 +113,7 @@ def _skip_or_run(config: DictConfig, folder: Path, choices: dict[str, str]) -> f
         _check_same_config(config, found, choices["data"])
     if found.finished and (folder / "provenance.json").exists():
         score = _objective(found)
-        print(f"{folder}: finished before, best validation Dice {score:.4f}")
+        print(f"{folder}: already finished, best validation Dice {score:.4f}")
         return score
     if found.last.exists():
         config.resume = str(found.last)
@@ -126,7 +126,7 @@ def _skip_or_run(config: DictConfig, folder: Path, choices: dict[str, str]) -> f
         return run(config, folder, choices)
     except Exception as error:
         if str(error).startswith(f"resume={found.last}"):
-            error = UserError(f"{_reason(error)}; without the folder the job starts anew")
+            error = UserError(f"{_reason(error)}; delete the folder to start the job again")
         # Into train.log, with the traceback of a mistake of the program's own.
         log.error("%s", _reason(error), exc_info=error if user_message(error) is None else None)
         raise error
@@ -143,8 +143,8 @@ def _check_same_config(config: DictConfig, folder: RunFolder, data: str) -> None
         if len(found) > SHOWN_DIFFERENCES:
             shown.append(f"{len(found) - SHOWN_DIFFERENCES} more")
         raise UserError(
-            f"holds a run of another config ({', '.join(shown)}): another hydra.sweep.dir= keeps "
-            "both, without the folder the job starts anew"
+            f"holds a run of another config ({', '.join(shown)}): choose another hydra.sweep.dir= "
+            "to keep both, or delete the folder to start the job again"
         )
 
 
@@ -153,7 +153,7 @@ def _objective(folder: RunFolder) -> float:
         return float(folder.json("metrics.json")["val"]["dice"])
     except (ValueError, KeyError, TypeError) as error:
         path = folder.path / "metrics.json"
-        raise UserError(f"{path}: damaged; without the folder the job starts anew") from error
+        raise UserError(f"{path}: damaged; delete the folder to start the job again") from error
 
 
 @contextmanager
@@ -164,7 +164,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise UserError("another process is at work on this job; wait for it") from error
+        raise UserError("another process is running this job; wait for it to finish") from error
     try:
         yield
     finally:
@@ -207,7 +207,7 @@ def sweep_report() -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit):
         if _begun:
             _tell_failures()
-            _say("the sweep is stopped; the same command goes on with it")
+            _say("The sweep was stopped. To continue, repeat the command.")
         raise
     except Exception as error:
         if not _tell_failures():
@@ -216,7 +216,7 @@ def sweep_report() -> Iterator[None]:
         raise SystemExit(1) from error
     if failures := _tell_failures():
         jobs = "one job" if failures == 1 else f"{failures} jobs"
-        _say(f"error: {jobs} of the sweep failed; the same command tries again")
+        _say(f"error: {jobs} of the sweep failed; repeat the command to try again")
         raise SystemExit(1)
 
 

@@ -1,4 +1,4 @@
-"""How a run ends when it is stopped from outside, and what it then says: how to go on later."""
+"""How a run ends when it is stopped from outside, and the hint that it prints: how to resume it."""
 
 import functools
 import logging
@@ -18,7 +18,7 @@ from polyp.files import disk_full
 from polyp.runs.processes import first_process
 
 # What stops a run: a scheduler that takes the machine back, and Ctrl-C.
-SIGNALS = {signal.SIGTERM: "terminated", signal.SIGINT: "interrupted"}
+SIGNALS = {signal.SIGTERM: "Terminated", signal.SIGINT: "Interrupted"}
 
 
 class Stopped(SystemExit):
@@ -61,7 +61,7 @@ def signals_raise() -> Iterator[None]:
                 signal.signal(signum, handler)
 
 
-def says_how_to_go_on(run: Callable[..., float]) -> Callable[..., float]:
+def prints_resume_hint(run: Callable[..., float]) -> Callable[..., float]:
     """Decorates `polyp.runs.train.run`; when stopped or on a full disk it logs how to resume.
 
     Raises:
@@ -81,15 +81,15 @@ def says_how_to_go_on(run: Callable[..., float]) -> Callable[..., float]:
                 # One status is enough. A launcher that meets another in any process kills the
                 # rest, and with it, perhaps, the first before it has said its line.
                 sys.exit(0)
-            print(f"{SIGNALS[stop.signum]}: {how_to_go_on(folder)}", file=sys.stderr)
+            print(f"{SIGNALS[stop.signum]}. {resume_hint(folder)}", file=sys.stderr)
             raise
         except Exception as error:
             full = disk_full(error)
             if full is None:
                 raise
             raise UserError(
-                f"{full.filename or folder}: {full.strerror}; make room, then "
-                f"{how_to_go_on(folder)}"
+                f"{full.filename or folder}: {full.strerror}. Free some space. "
+                f"{resume_hint(folder)}"
             ) from error
 
     return wrapped
@@ -128,12 +128,13 @@ def _raise_log_errors() -> None:
             handler.handleError = functools.partial(fail, handler)
 
 
-def how_to_go_on(folder: Path) -> str:
+def resume_hint(folder: Path) -> str:
     """What to add to the command of a run that has ended early."""
     last = folder / "checkpoints" / "last.ckpt"
     if not last.exists():
-        return "start again, nothing had been saved yet"
-    return f"{_override('resume', last)} {_override('hydra.run.dir', folder)} goes on"
+        return "Nothing was saved yet. To start again, repeat the command."
+    overrides = f"{_override('resume', last)} {_override('hydra.run.dir', folder)}"
+    return f"To continue, repeat the command with: {overrides}"
 
 
 def _override(key: str, path: Path) -> str:

@@ -27,7 +27,7 @@ from polyp.runs.folder import RunFolder, flat
 from polyp.runs.loading import load_checkpoint
 from polyp.runs.measure import Instrument, log_summary, measure, sweep_angles
 from polyp.runs.provenance import provenance
-from polyp.runs.signals import says_how_to_go_on
+from polyp.runs.signals import prints_resume_hint
 from polyp.runs.test_sets import make_test_sets
 from polyp.tasks import Task
 from polyp.training import (
@@ -44,7 +44,7 @@ from polyp.training.logging import log_image
 log = logging.getLogger(__name__)
 
 
-@says_how_to_go_on
+@prints_resume_hint
 def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     """Trains, evaluates the best checkpoint on the test set, and writes the run.
 
@@ -240,7 +240,9 @@ def _log_final(loggers: Sequence[Logger], config: DictConfig, metrics: dict, fol
         for name, score in metrics["test"].items()
         if isinstance(score, dict) and score["mean"] is not None
     }
-    finals |= {f"equivariance/{name}": metrics["equivariance"][name] for name in ("mean", "min")}
+    # Undefined values are left out: the network finds nothing, or everything, in all images.
+    equivariance = {f"equivariance/{k}": metrics["equivariance"][k] for k in ("mean", "min")}
+    finals |= {name: value for name, value in equivariance.items() if value is not None}
     curve = metrics["equivariance"]["curve"]
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
@@ -249,7 +251,8 @@ def _log_final(loggers: Sequence[Logger], config: DictConfig, metrics: dict, fol
             logger.log_hyperparams(hyperparameters)
             logger.log_metrics(finals, metrics["epochs"])
         for angle, dice in zip(curve["angles"], curve["dice"], strict=True):
-            logger.log_metrics({"equivariance/dice_by_angle": dice}, round(angle))
+            if dice is not None:
+                logger.log_metrics({"equivariance/dice_by_angle": dice}, round(angle))
     for name in ("equivariance", "predictions"):
         with Image.open(folder / f"{name}.png") as figure:
             picture = np.asarray(figure.convert("RGB")) / 255

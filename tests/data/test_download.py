@@ -260,7 +260,7 @@ def test_ctrl_c(fails, place, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("polyp.data.download.unpack", interrupt)
-    assert "error: interrupted; the same command begins anew" in fails()
+    assert "error: interrupted; to start again, repeat the command" in fails()
     assert nothing_left(place)
 
 

@@ -117,7 +117,7 @@ def test_the_same_command_skips_what_is_finished_and_a_larger_one_adds(sweep, tm
     status, lines = sweep("data.num_workers=0", "data.cache=null", "seed=0,1")
     assert status == 0
     dice = json.loads((first / "metrics.json").read_text())["val"]["dice"]
-    assert f"{first}: finished before, best validation Dice {dice:.4f}" in lines
+    assert f"{first}: already finished, best validation Dice {dice:.4f}" in lines
     assert contents(first) == before
     metrics = json.loads((job(tmp_path / "sweep", "seed=1") / "metrics.json").read_text())
     assert metrics["seed"] == 1
@@ -134,7 +134,7 @@ def test_a_failure_leaves_the_others_alone_and_is_resumed_by_the_same_command(
     assert status == 1
     assert lines[-2:] == [
         f"failed: {failing}: RuntimeError: power failure",
-        "error: one job of the sweep failed; the same command tries again",
+        "error: one job of the sweep failed; repeat the command to try again",
     ]
     assert "Traceback" in (failing / "train.log").read_text()
     assert not (failing / "metrics.json").exists()
@@ -218,7 +218,7 @@ def test_a_damaged_checkpoint(sweep, tmp_path):
     last.write_bytes(last.read_bytes()[:1000])
     status, lines = sweep()
     assert status == 1
-    message = f"failed: {folder}: resume={last}: not a checkpoint of a run, or damaged; without"
+    message = f"failed: {folder}: resume={last}: not a checkpoint of a run, or damaged; delete"
     assert any(line.startswith(message) for line in lines)
 
 
@@ -236,7 +236,9 @@ def test_a_job_that_another_process_is_at_work_on(sweep, tmp_path):
         other.stdout.readline()
         status, lines = sweep()
         assert status == 1
-        assert f"failed: {folder}: another process is at work on this job; wait for it" in lines
+        assert (
+            f"failed: {folder}: another process is running this job; wait for it to finish" in lines
+        )
         assert not (folder / "checkpoints").exists()
         other.communicate()
     assert sweep()[0] == 0
@@ -261,7 +263,7 @@ def test_a_stopped_job_ends_the_sweep(sweep, monkeypatch, stop, status):
     found, lines = sweep("seed=0,1")
     assert found == status
     assert len(started) == 1
-    assert "the sweep is stopped; the same command goes on with it" in lines
+    assert "The sweep was stopped. To continue, repeat the command." in lines
 
 
 @pytest.mark.slow
@@ -273,7 +275,7 @@ def test_control_c_ends_the_sweep(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert stderr.splitlines()[-1] == "the sweep is stopped; the same command goes on with it"
+    assert stderr.splitlines()[-1] == "The sweep was stopped. To continue, repeat the command."
     assert "Traceback" not in stderr
     assert not second.exists()
 
@@ -363,7 +365,7 @@ def test_jobs_in_other_processes(tmp_path, package, options):
     assert status == 1
     assert lines[-2:] == [
         f"failed: {job(tmp_path, 'seed=-1')}: seed=-1: must be a whole number from 0 to 4294967295",
-        "error: one job of the sweep failed; the same command tries again",
+        "error: one job of the sweep failed; repeat the command to try again",
     ]
     assert (job(tmp_path, "seed=0") / "metrics.json").exists()
     if package == "hydra_joblib_launcher":

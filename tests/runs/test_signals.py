@@ -22,7 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from polyp import cli
 from polyp.commands import train
 from polyp.errors import UserError
-from polyp.runs.signals import how_to_go_on, says_how_to_go_on
+from polyp.runs.signals import prints_resume_hint, resume_hint
 from polyp.training import Segmentation
 from tests.conftest import TINY_SYNTHETIC
 from tests.runs.test_train import ROOT, same, shell, weights
@@ -44,6 +44,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def last(run: Path) -> Path:
     return run / "checkpoints" / "last.ckpt"
+
+
+def hint(run: Path) -> str:
+    """The line that a run prints that has ended early."""
+    return f"To continue, repeat the command with: resume={last(run)} hydra.run.dir={run}"
 
 
 def position(run: Path) -> tuple[int, int]:
@@ -87,9 +92,11 @@ def terminated(command_line, monkeypatch, capfd) -> Callable[..., Path]:
                 command_line(*arguments, folder="stopped")
         assert exit.value.code == 143
         assert signal.getsignal(signal.SIGTERM) == before
-        folder = Path(next(a for a in sys.argv if "hydra.run.dir=" in a).partition("=")[2])
+        folder = Path(
+            next(a for a in sys.argv if "hydra.run.dir=" in a).partition("=")[2].strip("'")
+        )
         (line,) = capfd.readouterr().err.splitlines()
-        assert line == f"terminated: resume={last(folder)} hydra.run.dir={folder} goes on"
+        assert line == f"Terminated. {hint(folder)}"
         return folder
 
     return run
@@ -124,17 +131,18 @@ def test_a_step_of_several_batches_is_ended(terminated):
     assert position(terminated(("training_step", 0, 0), *options)) == (0, 2)
 
 
-def test_how_to_go_on_can_be_copied_to_a_shell(tmp_path):
+def test_the_resume_hint_can_be_copied_to_a_shell(tmp_path):
     folder = tmp_path / "seed=0,model=unet (1)"
     last(folder).parent.mkdir(parents=True)
     last(folder).touch()
     hydra = OverridesParser.create()
-    *words, goes, on = shlex.split(how_to_go_on(folder))
+    before, words = resume_hint(folder).split(": ")
+    assert before == "To continue, repeat the command with"
+    words = shlex.split(words)
     assert [(o.key_or_group, o.value()) for o in hydra.parse_overrides(words)] == [
         ("resume", str(last(folder))),
         ("hydra.run.dir", str(folder)),
     ]
-    assert (goes, on) == ("goes", "on")
 
 
 def test_an_epoch_goes_on_with_its_batches_alone(terminated, refused):
@@ -151,8 +159,8 @@ def test_terminated_in_the_final_measurement(command_line, monkeypatch, capfd, w
         with pytest.raises(SystemExit) as exit:
             command_line(*OPTIONS)
     assert exit.value.code == 143
-    folder = Path(sys.argv[-1].partition("=")[2])
-    assert capfd.readouterr().err.startswith(f"terminated: resume={last(folder)} ")
+    folder = Path(sys.argv[-1].partition("=")[2].strip("'"))
+    assert capfd.readouterr().err.startswith(f"Terminated. {hint(folder)}\n")
     assert_equal(whole, command_line(*OPTIONS, f"resume={last(folder)}", folder="run"))
 
 
@@ -171,7 +179,9 @@ def test_terminated_before_training_in_a_sweep(command_line, monkeypatch, capfd,
         command_line("-m", *TINY_SYNTHETIC, "seed=0,1", f"hydra.sweep.dir={tmp_path}")
     assert exit.value.code == 143
     assert jobs == [1]
-    assert "terminated: start again, nothing had been saved yet\n" in capfd.readouterr().err
+    assert "Terminated. Nothing was saved yet. To start again, repeat the command.\n" in (
+        capfd.readouterr().err
+    )
 
 
 @pytest.mark.slow
@@ -229,10 +239,7 @@ def test_a_checkpoint_that_cannot_be_written(refused, monkeypatch, tmp_path, fil
     in_epoch(1, monkeypatch, file_limit)
     line = refused(*TINY_SYNTHETIC)
     folder = tmp_path / "run"
-    assert line.endswith(
-        f".ckpt: File too large; make room, then resume={last(folder)} hydra.run.dir={folder} "
-        "goes on"
-    )
+    assert line.endswith(f".ckpt: File too large. Free some space. {hint(folder)}")
     assert_kept(folder, epochs=1)
 
 
@@ -260,7 +267,7 @@ def test_a_full_disk(refused, command_line, monkeypatch, small_disk, whole):
     with monkeypatch.context() as patch:
         in_epoch(1, patch, fill)
         line = refused(*OPTIONS)
-    assert f"No space left on device; make room, then resume={last(small_disk)}" in line
+    assert f"No space left on device. Free some space. {hint(small_disk)}" in line
     assert_kept(small_disk, epochs=1)
     rest.unlink()
     assert_equal(whole, command_line(*OPTIONS, f"resume={last(small_disk)}"))
@@ -275,20 +282,20 @@ def test_a_full_disk_below_tensorboard(refused, monkeypatch, tmp_path):
 
     in_epoch(1, monkeypatch, lambda: monkeypatch.setattr(RecordWriter, "write", full))
     line = refused(*TINY_SYNTHETIC, "trainer.log_every_n_steps=1", "trainer.max_epochs=50")
-    assert f"{tmp_path / 'run'}: No space left on device; make room, then resume=" in line
+    assert f"{tmp_path / 'run'}: No space left on device. Free some space. To continue, " in line
     assert position(tmp_path / "run") >= (1, 0)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_log_that_cannot_be_written(tmp_path):
-    @says_how_to_go_on
+    @prints_resume_hint
     def run(config, folder, choices):
         logging.getLogger("polyp").error("so far")
 
     handler = logging.FileHandler("/dev/full")
     logging.getLogger().addHandler(handler)
     try:
-        with pytest.raises(UserError, match=r"/dev/full: No space left on device; make room"):
+        with pytest.raises(UserError, match=r"/dev/full: No space left on device\. Free some"):
             run({}, tmp_path, {})
     finally:
         logging.getLogger().removeHandler(handler)
@@ -338,7 +345,7 @@ def test_two_processes_give_the_numbers_of_one(command_line, tmp_path):
     two = tmp_path / "two"
     done = shell(*options, "loss._target_=tests.parts.TerminatingLoss", f"hydra.run.dir={two}")
     assert done.returncode == 143, done.stderr
-    assert done.stderr == f"terminated: resume={last(two)} hydra.run.dir={two} goes on\n"
+    assert done.stderr == f"Terminated. {hint(two)}\n"
     assert position(two) == (0, 2)
     assert sorted(path.name for path in two.iterdir()) == [
         *(".hydra", "checkpoints", "split.json", "tensorboard", "train.log")
@@ -383,7 +390,7 @@ def test_later_processes_write_no_files(monkeypatch, rank):
     assert arguments("seed=1") == ["seed=1"]
     monkeypatch.setenv(rank, "1")
     assert arguments("seed=1", "--cfg") == ["seed=1", *quiet, "hydra.run.dir=.", "--cfg"]
-    assert arguments("hydra.run.dir=x") == ["hydra.run.dir=x", *quiet]
+    assert arguments("hydra.run.dir=x") == ["hydra.run.dir='x'", *quiet]
     assert arguments() == [*quiet, "hydra.run.dir=."]
 
 

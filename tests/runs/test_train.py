@@ -365,7 +365,7 @@ def test_a_resumed_run_ends_with_the_same_weights(command_line, monkeypatch, aug
             assert (whole / name).read_text() == (resumed / name).read_text(), name
 
 
-def test_control_c_keeps_the_step_and_says_how_to_go_on(tmp_path: Path):
+def test_control_c_keeps_the_step_and_prints_the_resume_hint(tmp_path: Path):
     options = [*TINY_SYNTHETIC, "trainer.max_epochs=10000", f"hydra.run.dir={tmp_path}"]
     last = tmp_path / "checkpoints" / "last.ckpt"
     with subprocess.Popen(
@@ -388,7 +388,8 @@ def test_control_c_keeps_the_step_and_says_how_to_go_on(tmp_path: Path):
         finally:
             process.kill()
     assert process.returncode == 130
-    line = f"interrupted: resume={last} hydra.run.dir={tmp_path} goes on"
+    overrides = f"resume={last} hydra.run.dir={tmp_path}"
+    line = f"Interrupted. To continue, repeat the command with: {overrides}"
     assert stderr.splitlines()[-1] == line
     assert "Traceback" not in stderr
     assert torch.load(last, weights_only=True)["epoch"] >= 0
