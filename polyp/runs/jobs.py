@@ -25,6 +25,7 @@ from polyp.cli import FULL_ERROR, key_of, one_line, user_message
 from polyp.errors import UserError
 from polyp.runs.folder import RunFolder
 from polyp.runs.identity import WHERE_AND_HOW
+from polyp.runs.traces import release_logs
 
 log = logging.getLogger(__name__)
 
@@ -120,8 +121,10 @@ def _skip_or_run(config: DictConfig, folder: Path, choices: dict[str, str]) -> f
     except Exception as error:
         if str(error).startswith(f"resume={found.last}"):
             error = UserError(f"{_reason(error)}; without the folder the job starts anew")
-        # Into train.log, with the traceback of a mistake of the program's own.
-        log.error("%s", _reason(error), exc_info=error if user_message(error) is None else None)
+        own = user_message(error) is None  # a mistake of the program's own: its traceback is kept
+        if own:
+            release_logs()
+        log.error("%s", _reason(error), exc_info=error if own else None)
         raise error
 
 

@@ -29,6 +29,7 @@ from polyp.runs.measure import Instrument, log_summary, measure, sweep_angles
 from polyp.runs.provenance import provenance
 from polyp.runs.signals import says_how_to_go_on
 from polyp.runs.test_sets import make_test_sets
+from polyp.runs.traces import release_logs
 from polyp.tasks import Task
 from polyp.training import (
     Checkpoints,
@@ -95,6 +96,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         """From here on it is this run's. Not before a resumed checkpoint has been accepted."""
         trainer.loggers = loggers
         if trainer.is_global_zero:
+            release_logs()
             checkpoints.take_along()
             run_folder.unfinish()  # its metrics are of fewer epochs, if it is resumed
             run_folder.write_config(config)
