@@ -15,6 +15,8 @@ from polyp.data.sample import Sample
 from polyp.data.splits import Split
 from polyp.errors import UserError
 
+DIGITS = 16  # of a digest, hexadecimal
+
 
 class Dataset(ABC):
     """Images with masks, by id.
@@ -55,6 +57,15 @@ class Dataset(ABC):
         Raises:
             UserError: a file of it cannot be used.
         """
+
+    def digests(self, sample: Sample) -> tuple[str, str]:
+        """Names the content of a sample's image and of its mask, wherever they lie."""
+        if sample.image is not None and sample.mask is not None:
+            contents = [sample.image.read_bytes(), sample.mask.read_bytes()]
+        else:
+            contents = [repr(array.shape).encode() + array.tobytes() for array in self.read(sample)]
+        image, mask = (hashlib.sha256(content).hexdigest()[:DIGITS] for content in contents)
+        return image, mask
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
@@ -106,6 +107,14 @@ class DataModule(LightningDataModule):
         self.prepared = prepare(
             self.dataset, self.image_size, self.resize, self.cache, self.channels
         )
+
+    @cached_property
+    def digests(self) -> dict[str, tuple[str, str]]:
+        """What each image and mask holds, by id, after `setup`: the same wherever they lie."""
+        samples = self.prepared.samples
+        with ThreadPoolExecutor() as pool:  # mostly waiting for the disk
+            found = pool.map(self.dataset.digests, samples)
+            return {sample.id: digests for sample, digests in zip(samples, found, strict=True)}
 
     @property
     def split_name(self) -> str:

@@ -57,6 +57,12 @@ class Synthetic(Dataset):
         index = int(sample.id.removeprefix("scene-"))
         return scene(self.seed, index, self.size, instruments=self.num_classes == 3)
 
+    def digests(self, sample: Sample) -> tuple[str, str]:
+        """Of the scene: the same at every size."""
+        name = f"synthetic-v{VERSION} seed={self.seed} {sample.id}"
+        image = name if self.num_classes < 3 else f"{name} with instruments"
+        return image, image
+
     def fingerprint(self) -> str:
         """Names the content: equal fingerprints, equal scenes."""
         name = f"synthetic-v{VERSION} images={self.images} size={self.size} seed={self.seed}"

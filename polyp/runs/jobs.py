@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from polyp.cli import FULL_ERROR, key_of, one_line, user_message
 from polyp.errors import UserError
 from polyp.runs.folder import RunFolder
+from polyp.runs.identity import WHERE_AND_HOW
+from polyp.runs.traces import release_logs
 
 log = logging.getLogger(__name__)
 
-# Where and how a job runs, not what it computes.
+# Where and how a job runs, as users give it; the rest of it comes with trainer=.
 NOT_IN_NAMES = {"resume", "sweep", "data.root", "data.cache", "data.num_workers"}
-NOT_COMPARED = {
-    *NOT_IN_NAMES,
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.sync_batchnorm",
-}
 LONGEST_NAME = 230  # bytes; file systems take 255, and something is to fit behind
 SHOWN_DIFFERENCES = 3
 
@@ -65,7 +59,7 @@ def job_name(overrides: Sequence[str], data: str) -> str:
     return name
 
 
-def _where_and_how(keys: set[str], data: str) -> set[str]:
+def _where_and_how(keys: Set[str], data: str) -> Set[str]:
     """data.root is where a dataset lies; but with data=folder it is the dataset."""
     return keys - {"data.root"} if data == "folder" else keys
 
@@ -127,13 +121,15 @@ def _skip_or_run(config: DictConfig, folder: Path, choices: dict[str, str]) -> f
     except Exception as error:
         if str(error).startswith(f"resume={found.last}"):
             error = UserError(f"{_reason(error)}; delete the folder to start the job again")
-        # Into train.log, with the traceback of a mistake of the program's own.
-        log.error("%s", _reason(error), exc_info=error if user_message(error) is None else None)
+        own = user_message(error) is None  # a mistake of the program's own: its traceback is kept
+        if own:
+            release_logs()
+        log.error("%s", _reason(error), exc_info=error if own else None)
         raise error
 
 
 def _check_same_config(config: DictConfig, folder: RunFolder, data: str) -> None:
-    ignored = _where_and_how(NOT_COMPARED, data)
+    ignored = _where_and_how(WHERE_AND_HOW, data)
     found = folder.differences(config, ignored.__contains__)
     if found:
         shown = [

@@ -53,9 +53,18 @@ def load_checkpoint(model: nn.Module, path: Path) -> None:
     Raises:
         UserError: the file is damaged, not a checkpoint, of another network, or carries code.
     """
+    put_weights(model, read_checkpoint(path), path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint of a run holds. No code in it is run.
+
+    Raises:
+        UserError: the file is damaged, not a checkpoint, or carries code.
+    """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        weights = {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint["state_dict"].items()
     except Exception as error:  # a damaged file can make the reader raise almost anything
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code is not None:
@@ -64,6 +73,17 @@ def load_checkpoint(model: nn.Module, path: Path) -> None:
                 "but weights: get it anew from where you trust it"
             ) from error
         raise UserError(f"{path}: not a checkpoint of a run, or damaged") from error
+    return checkpoint
+
+
+def put_weights(model: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
+    """Puts the weights in a checkpoint, which was read from `path`, into the network.
+
+    Raises:
+        UserError: they are of another network.
+    """
+    state = checkpoint["state_dict"]
+    weights = {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

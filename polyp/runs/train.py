@@ -9,7 +9,6 @@ from pathlib import Path
 
 import lightning
 import numpy as np
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -24,11 +23,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from polyp.errors import UserError
 from polyp.runs.folder import RunFolder, flat
-from polyp.runs.loading import load_checkpoint
+from polyp.runs.identity import Identity, check_continues, make_identity
+from polyp.runs.loading import load_checkpoint, put_weights, read_checkpoint
 from polyp.runs.measure import Instrument, log_summary, measure, sweep_angles
 from polyp.runs.provenance import provenance
 from polyp.runs.signals import prints_resume_hint
 from polyp.runs.test_sets import make_test_sets
+from polyp.runs.traces import release_logs
 from polyp.tasks import Task
 from polyp.training import (
     Checkpoints,
@@ -85,15 +86,18 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     )
 
     record = provenance()
-    checkpoints = Checkpoints(folder / "checkpoints", resume)
+    identity = make_identity(config, data)
+    steps = None if resume is None else _resume(model, resume, identity)
+    checkpoints = Checkpoints(folder / "checkpoints", resume, identity)
     # What the steps that are repeated had written is not shown beside their repetition.
-    loggers = make_loggers(
-        config.logger, folder, None if resume is None else _steps_done(model, resume)
-    )
+    loggers = make_loggers(config.logger, folder, steps)
 
     def take_folder(trainer: Trainer, module: LightningModule) -> None:
         """From here on it is this run's. Not before a resumed checkpoint has been accepted."""
+        trainer.loggers = loggers
         if trainer.is_global_zero:
+            release_logs()
+            checkpoints.take_along()
             run_folder.unfinish()  # its metrics are of fewer epochs, if it is resumed
             run_folder.write_config(config)
             run_folder.write_split(data.ids)
@@ -101,7 +105,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     trainer: Trainer = instantiate(
         config.trainer,
         default_root_dir=str(folder),
-        logger=loggers,
+        logger=False,  # they write as soon as the trainer has them
         callbacks=[
             LambdaCallback(on_train_start=take_folder),
             RunProgress(),
@@ -193,16 +197,35 @@ def _check_sweep(trainer: Trainer) -> None:
         )
 
 
-def _steps_done(model: nn.Module, resume: Path) -> int:
-    """Of training, up to the checkpoint; or why it cannot be resumed.
+def _resume(model: nn.Module, resume: Path, identity: Identity) -> int:
+    """The steps of training up to the checkpoint; or why this run cannot go on from it.
 
     Before training, for a message of one line: Lightning would fail with the same faults.
     """
     try:
-        load_checkpoint(model, resume)
+        checkpoint = read_checkpoint(resume)
     except UserError as error:
         raise UserError(f"resume={error}") from error
-    return torch.load(resume, map_location="cpu", weights_only=True).get("global_step", 0)
+    there = checkpoint.get("identity")
+    if there is None:
+        log.warning(
+            "resume=%s: of version 0.1, which does not say what the run was trained on: make sure "
+            "that it is the same as here",
+            resume,
+        )
+    else:
+        try:
+            check_continues(there, identity)
+        except UserError as error:
+            raise UserError(
+                f"resume={resume}: {error}; init_from= starts a new run from its weights"
+            ) from error
+        identity["init_from"] = there["init_from"]
+    try:
+        put_weights(model, checkpoint, resume)
+    except UserError as error:
+        raise UserError(f"resume={error}") from error
+    return checkpoint.get("global_step", 0)
 
 
 def _seed(seed: int) -> None:

@@ -29,13 +29,16 @@ class Checkpoints(Checkpoint):
     Args:
         folder: where the two are written.
         resume: the checkpoint that the run is resumed from, if any. If the run goes on in another
-            folder, the `best.ckpt` beside it is taken along.
+            folder, `take_along` copies the `best.ckpt` beside it.
+        identity: what the run is, see `polyp.runs.identity`; it is kept in the checkpoints.
     """
 
     monitor = "val/dice"
 
-    def __init__(self, folder: Path, resume: Path | None = None):
-        self.folder, self.resume = folder, resume
+    def __init__(
+        self, folder: Path, resume: Path | None = None, identity: dict[str, Any] | None = None
+    ):
+        self.folder, self.resume, self.identity = folder, resume, identity
         self.best_score = float("-inf")
         self.best_epoch = 0  # counted from 1
         self.seconds = 0.0  # of training and validation, those before a resumption counted in
@@ -61,8 +64,15 @@ class Checkpoints(Checkpoint):
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
         self.seconds = state_dict["seconds"]
 
-    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if self.resume is None or not trainer.is_global_zero:
+    def on_save_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self.identity is not None:
+            checkpoint["identity"] = self.identity
+
+    def take_along(self) -> None:
+        """Copies the best epoch so far; to be called when the resumption has been accepted."""
+        if self.resume is None:
             return
         earlier_best = self.resume.with_name("best.ckpt")
         if not self.best.exists() and earlier_best.exists():

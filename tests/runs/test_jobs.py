@@ -159,7 +159,7 @@ def test_a_failure_leaves_the_others_alone_and_is_resumed_by_the_same_command(
     "options",
     [
         ["trainer.max_epochs=2"],
-        ["trainer.max_epochs=20", "early_stopping_patience=1", "optimizer.lr=0"],
+        ["trainer.max_epochs=20", "early_stopping_patience=1", "optimizer.lr=1e-30"],
     ],
     ids=["all epochs", "stopped early"],
 )

@@ -1,0 +1,122 @@
+"""What makes a run this run and no other: kept in its checkpoints, and compared when it goes on.
+
+It is imported before anything else is known, also to skip finished jobs of a sweep: no torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from polyp.errors import UserError
+from polyp.runs.folder import flat
+
+if TYPE_CHECKING:
+    from polyp.data import DataModule
+
+Identity = dict[str, Any]  # of JSON values, which a checkpoint can hold
+
+VERSION = 1
+
+# Where and how a run runs, not what it computes.
+WHERE_AND_HOW = frozenset(
+    {
+        *("resume", "sweep", "data.root", "data.cache", "data.num_workers"),
+        *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
+        *("trainer.strategy", "trainer.sync_batchnorm"),
+    }
+)
+
+# The parts of a config that say how the weights come about, in the order of telling.
+GROUPS = ("seed", "data", "task", "model", "loss", "optimizer", "schedule", "trainer")
+
+# Keys of these that do not count.
+IGNORED = WHERE_AND_HOW | {
+    # The ids of the three parts and the content of the images say it.
+    *("data.split", "data.split_seed", "data.split_file", "data.fold", "data.partial"),
+    "data.dataset.root",
+    # Where a run ends, and what is written of it.
+    *("trainer.max_epochs", "trainer.log_every_n_steps"),
+}
+
+
+def make_identity(config: DictConfig, data: "DataModule") -> Identity:
+    """The identity of a run.
+
+    Args:
+        config: the composed config.
+        data: its data module, after `setup`.
+
+    Returns:
+        `config`, {"data.batch_size": 8}; `data`, the name and the checksum of the dataset, which
+        is the same wherever the files lie and however large they are prepared; `split`, the image
+        of each id in "train", "val" and "test" by its digest; and `init_from`, None.
+    """
+    digests = data.digests
+    return {
+        "version": VERSION,
+        "config": _config(config),
+        "data": {"name": data.dataset.name, "checksum": _checksum(digests)},
+        "split": {part: {id: digests[id][0] for id in ids} for part, ids in data.ids.items()},
+        "init_from": None,
+    }
+
+
+def check_continues(there: Identity, here: Identity) -> None:
+    """Refuses to go on with a run as another one.
+
+    Args:
+        there: the identity in the checkpoint.
+        here: that of the run that is to go on.
+
+    Raises:
+        UserError: they differ; it names the first difference.
+    """
+    for key in [*here["config"], *there["config"]]:
+        one, other = there["config"].get(key), here["config"].get(key)
+        if one != other:
+            raise UserError(
+                f"the run was trained with {key}={_shown(one)}, here it is {_shown(other)}"
+            )
+    if there["data"] != here["data"]:
+        raise UserError(
+            f"the run was trained on other images or masks of {there['data']['name']} than there "
+            f"are here ({there['data']['checksum'][:8]}, here {here['data']['checksum'][:8]})"
+        )
+    for part, images in there["split"].items():
+        if list(images) != list(here["split"][part]):
+            strangers = len(images.keys() - here["split"][part].keys())
+            raise UserError(
+                f"the run was trained with another split ({strangers} of its {len(images)} {part} "
+                "images are in another part here; see data.split, data.split_seed and "
+                "data.split_file)"
+            )
+    source = here["init_from"]
+    if source is not None and source["sha256"] != (there["init_from"] or {}).get("sha256"):
+        raise UserError(f"the run did not begin with init_from={source['path']}")
+
+
+def seen_images(identity: Identity | None) -> set[str]:
+    """Digests of all images that weights were trained or chosen on, also by the runs before."""
+    if identity is None:
+        return set()
+    before = (identity["init_from"] or {}).get("identity")
+    parts = (identity["split"]["train"], identity["split"]["val"])
+    return {digest for part in parts for digest in part.values()} | seen_images(before)
+
+
+def _config(config: DictConfig) -> dict[str, Any]:
+    whole = OmegaConf.to_container(config, resolve=True)
+    pairs = flat({group: whole[group] for group in GROUPS if group in whole})
+    counted = {key: value for key, value in pairs.items() if key not in IGNORED}
+    return json.loads(json.dumps(counted, default=str))
+
+
+def _checksum(digests: Mapping[str, tuple[str, str]]) -> str:
+    return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
