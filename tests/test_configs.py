@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -13,12 +14,20 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 DATA = "/data"  # POLYP_DATA, where nothing is read
 
 FULL_TURN = list(range(0, 360, 10))
+QUARTER = [*range(0, 91, 5), 180, 270]
 FAMILY = {
     "p4unet": "P4Layers",
     "unet": "PlainLayers",
     "se2unet": "SE2Layers",
     "se2unet_bilinear": "SE2Layers",
     "steerableunet": "SteerableLayers",
+    "steerableunet_matched": "SteerableLayers",
+    "so2unet": "SteerableLayers",
+    "unet_wide": "PlainLayers",
+    "p4munet": "P4Layers",
+    "isounet": "IsotropicLayers",
+    "se2unet_separable": "SeparableSE2Layers",
+    "lieunet": "LieLayers",
 }
 
 
@@ -68,7 +77,13 @@ def test_the_defaults(composed):
         "gradient_clip_val": None,
         "log_every_n_steps": 10,
     }
-    assert config.evaluation.angles == FULL_TURN
+    assert config.evaluation.angles == QUARTER
+    assert config.evaluation.part_angles == [15, 30, 45]
+    assert config.evaluation.shifts is True
+    assert plain(config.task) == {"_target_": "polyp.tasks.Binary", "classes": None}
+    assert list(config.metrics) == ["dice", "iou", "precision", "recall"]
+    assert plain(config.test_sets) == {"own": {"part": "test"}}
+    assert list(config.logger) == ["tensorboard"]
     assert config.evaluation.every_n_epochs == 0
     assert config.evaluation.drift_angles == [30, 45, 90]
     assert (config.data.image_size, config.data.dataset.images) == (64, 240)
@@ -79,11 +94,10 @@ def test_the_defaults(composed):
 
 SMALL = ["p4unet_small", "unet_small", "se2unet_small", "se2unet_bilinear_small"]
 SMALL += ["steerableunet_small"]
-EVERY_15 = list(range(0, 360, 15))
 # Image size, epochs, accelerator, precision and angles; what a sweep goes through.
 EXPERIMENTS = {
     "deck": (
-        (256, 60, "gpu", "auto", FULL_TURN),
+        (256, 60, "gpu", "auto", QUARTER),
         {
             "model": "p4unet,unet,se2unet,se2unet_bilinear,steerableunet",
             "data": "cvc,kvasir",
@@ -91,10 +105,10 @@ EXPERIMENTS = {
         },
     ),
     "deck_small": (
-        (96, 20, "cpu", "bf16-mixed", EVERY_15),
+        (96, 20, "cpu", "bf16-auto", QUARTER),
         {"model": ",".join(SMALL), "data": "cvc,kvasir"},
     ),
-    "small": ((96, 10, "auto", "auto", FULL_TURN), None),
+    "small": ((96, 10, "auto", "auto", QUARTER), None),
 }
 
 
@@ -154,7 +168,9 @@ def test_every_job_of_an_experiment_is_the_network_that_its_name_says(composed, 
 def test_the_trainer_and_optimiser_of_the_small_deck(composed):
     config = composed("experiment=deck_small")
     trainer = instantiate(config.trainer, logger=False)
-    assert (trainer.max_epochs, trainer.precision, trainer.num_devices) == (20, "bf16-mixed", 1)
+    native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    precision = "bf16-mixed" if native else "32-true"
+    assert (trainer.max_epochs, trainer.precision, trainer.num_devices) == (20, precision, 1)
     assert type(trainer.accelerator).__name__ == "CPUAccelerator"
     network = instantiate(config.model)
     optimizer = instantiate(config.optimizer)(network.parameters())
@@ -184,11 +200,30 @@ MODELS = {
     "se2unet_bilinear_small": ([2, 4, 6, 11, 21], 5, 12, "bilinear"),
     "steerableunet": ([8, 16, 32, 64, 128], 5, 12, None),
     "steerableunet_small": ([2, 4, 6, 11, 21], 5, 12, None),
+    "steerableunet_matched_small": ([2, 4, 8, 16, 35], 5, 12, None),
+    "so2unet": ([8, 16, 32, 64, 128], 5, "continuous", None),
+    "so2unet_small": ([4, 7, 15, 30, 57], 5, "continuous", None),
+    "unet_wide": ([32, 64, 128, 256, 512], 3, None, None),
+    "p4munet": ([6, 11, 23, 45, 91], 3, None, None),
+    "p4munet_small": ([2, 6, 12, 23, 44], 3, None, None),
+    "isounet": ([16, 32, 64, 128, 256], 5, None, None),
+    "isounet_small": ([14, 28, 55, 110, 222], 5, None, None),
+    "se2unet_separable": ([8, 16, 32, 64, 128], 5, 12, "gaussian"),
+    "se2unet_separable_small": ([4, 8, 16, 32, 64], 5, 12, "gaussian"),
+    "lieunet": ([8, 16, 32, 64, 128], 5, 12, None),
+    "lieunet_small": ([2, 4, 6, 11, 21], 5, 12, None),
 }
 
 
 def test_every_model_is_tested_here():
-    assert names("model") == sorted(MODELS)
+    assert names("model") == sorted([*MODELS, "symmetrized"])
+
+
+def test_a_symmetrized_network_wraps_any_other(composed):
+    model = composed("model=symmetrized", "model@model.model=p4unet_small", "data.channels=1").model
+    assert (model.group, model.in_training) == ("c4", False)
+    assert model.model.widths == [4, 8, 16, 32, 64]
+    assert model.model.in_channels == 1
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -202,7 +237,7 @@ def test_sizes_of_a_model(composed, name):
         layers.get("interpolation"),
     ) == MODELS[name]
     assert layers._target_ == f"polyp.layers.{FAMILY[name.removesuffix('_small')]}"
-    assert layers.get("reflections", False) is False
+    assert layers.get("reflections", False) is name.startswith("p4mu")
     assert layers.get("sigma", 0.7) == 0.7
 
 
@@ -224,6 +259,9 @@ def test_a_real_dataset(composed, data, dataset, folder):
         "split": "random",
         "split_seed": 0,
         "split_file": None,
+        "channels": 3,
+        "fold": None,
+        "partial": False,
         "train_fraction": 1.0,
         "augmentation": [{"_target_": "albumentations.RandomRotate90", "p": 1.0}],
         "seed": 7,
@@ -282,7 +320,8 @@ def test_optimisers_and_schedules(composed):
 
 
 def test_rotation_sweeps(composed):
-    assert names("evaluation") == ["full_turn", "quarter_turn"]
+    assert names("evaluation") == ["full_turn", "quarter", "quarter_turn"]
+    assert composed("evaluation=quarter").evaluation.angles == QUARTER
     assert composed("evaluation=full_turn").evaluation.angles == FULL_TURN
     quarter = composed("evaluation=quarter_turn").evaluation
     assert quarter.angles == list(range(0, 91, 3))
@@ -344,9 +383,9 @@ def test_defaults_of_the_scripts(composed):
     assert (errors.angles, errors.seeds) == (list(range(0, 91, 5)), 8)
     evaluate = plain(composed(name="evaluate"))
     assert evaluate.pop("device") == "auto"
-    assert evaluate.pop("run") == "???"
+    assert evaluate.pop("part") == "own"
     assert set(evaluate.pop("data").values()) == set(evaluate.pop("evaluation").values()) == {None}
-    assert evaluate == {"output": None}
+    assert evaluate == {"run": None, "maps": None, "output": None}
 
 
 def test_each_family_of_the_rotation_error_is_what_it_is_called(composed):
@@ -362,6 +401,11 @@ def test_each_family_of_the_rotation_error_is_what_it_is_called(composed):
         "SE(2,12) Gaussian, 5×5": ("SE2Layers", {"interpolation": "gaussian"}),
         "steerable C₁₂, 5×5": ("SteerableLayers", {"rotations": 12}),
         "steerable SO(2), 5×5": ("SteerableLayers", {"rotations": "continuous"}),
+        "SE(2,12) separable, 5×5": ("SeparableSE2Layers", {"first": "depthwise"}),
+        "SE(2,12) pointwise first, 5×5": ("SeparableSE2Layers", {"first": "pointwise"}),
+        "continuous, 5×5": ("LieLayers", {"omega": 8}),
+        "continuous separable, 5×5": ("LieLayers", {"omega": 8, "separable": True}),
+        "isotropic, 5×5": ("IsotropicLayers", {"kernel_size": 5}),
     }
     for family in (SE2Layers(), SteerableLayers()):  # what the names say and the config does not
         assert family.kernel_size == 5

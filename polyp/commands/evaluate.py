@@ -4,6 +4,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from polyp.cli import command_line, named_keys
+from polyp.errors import UserError
 
 
 @command_line("evaluate")
@@ -13,6 +14,10 @@ def main(config: DictConfig) -> None:
         from polyp.runs.maps import evaluate_maps
 
         evaluate_maps(config, data_choice)
+    elif config.run is None:
+        raise UserError(
+            "run= is missing: polyp evaluate run=PATH, or maps=FOLDER data=NAME output=…"
+        )
     else:
         from polyp.runs.evaluate import evaluate_run
 

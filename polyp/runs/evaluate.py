@@ -137,7 +137,11 @@ def _part(asked: str, data: LightningDataModule) -> str:
 def _split_name(saved: RunFolder, data: LightningDataModule, part: str, own_split: bool) -> str:
     if part == "all":
         return "all images"
-    return build(saved.config, "data", ALLOWED).split_name if own_split else data.split_name
+    if not own_split:
+        return data.split_name
+    trained = copy.deepcopy(saved.config)
+    trained.data.augmentation = []  # no class of ours, and of no interest here
+    return build(trained, "data", ALLOWED).split_name
 
 
 def _tested(data: LightningDataModule, part: str) -> list[str]:

@@ -252,12 +252,12 @@ def _log_final(loggers: Sequence[Logger], config: DictConfig, metrics: dict, fol
         "batch_size": config.data.batch_size,
         "epochs": metrics["epochs"],
     }
-    for key, name in (("optimizer", "optimizer"), ("schedule", "schedule"), ("model", "layers")):
+    for key in ("optimizer", "schedule", "model"):
         for option, value in flat(OmegaConf.to_container(config[key], resolve=True)).items():
-            if option == "_target_" and name != "layers":
-                hyperparameters[name] = value.rsplit(".", 1)[-1]
+            if option == "_target_" and key != "model":  # whose name is there already
+                hyperparameters[key] = value.rsplit(".", 1)[-1]
             elif not option.endswith(("_target_", "_partial_")):
-                hyperparameters[f"{name}/{option}"] = value
+                hyperparameters[f"{key}/{option}"] = value
     finals = {
         f"test/{name}": score["mean"]
         for name, score in metrics["test"].items()

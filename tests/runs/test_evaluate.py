@@ -57,6 +57,7 @@ def test_by_default_the_results_go_to_a_new_folder_of_the_run(script, finished_r
 def test_on_another_dataset(script, finished_run, tmp_path, cvc_dataset):
     output = tmp_path / "cvc"
     options = ["data=cvc", f"data.root={cvc_dataset}", "data.cache=null", f"output={output}"]
+    options.append("data.partial=true")
     script("evaluate", f"run={finished_run}", *options, "data.split=sequence")
     found = metrics(output)
     assert (found["data"], found["trained_on"], found["split"]) == ("cvc", "folder", "sequence")
@@ -132,7 +133,7 @@ def test_a_wrong_option(script_refused, finished_run, tmp_path, monkeypatch, arg
 
 
 def test_without_a_run(script_refused):
-    assert "Missing mandatory value: run" in script_refused("evaluate")
+    assert "run= is missing" in script_refused("evaluate")
 
 
 def test_no_checkpoint(script_refused, finished_run, tmp_path):

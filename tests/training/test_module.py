@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from polyp.evaluation import scores
+from polyp.tasks import Binary
 from polyp.training import BCEDiceLoss, Segmentation, constant
 
 
@@ -17,7 +18,7 @@ class Red(nn.Module):
 
 @pytest.fixture
 def module(monkeypatch) -> Segmentation:
-    module = Segmentation(Red(), BCEDiceLoss(), torch.optim.AdamW, constant)
+    module = Segmentation(Red(), Binary(), BCEDiceLoss(), torch.optim.AdamW, constant)
     module.logged = {}
     monkeypatch.setattr(module, "log", lambda name, value, **_: module.logged.update({name: value}))
     return module

@@ -5,23 +5,29 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from polyp.data import DataModule, Synthetic
 from polyp.evaluation import overlay, rotation_sweep
+from polyp.tasks import Binary
 from polyp.training import EquivarianceMonitor, ValidationImages
 from tests.evaluation.helpers import Shifted
 
 
-class Experiment:
-    """Keeps what a TensorBoard writer is told."""
+class Recorder(TensorBoardLogger):
+    """Keeps what a TensorBoard logger is told."""
 
     def __init__(self):
         self.scalars: dict[tuple[str, int], float] = {}
         self.images: dict[tuple[str, int], np.ndarray] = {}
 
-    def add_scalar(self, tag: str, value: float, step: int) -> None:
-        self.scalars[tag, step] = value
+    @property
+    def experiment(self) -> "Recorder":
+        return self
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.scalars |= {(tag, step): value for tag, value in metrics.items()}
 
     def add_images(self, tag: str, images: np.ndarray, step: int, dataformats: str) -> None:
         assert dataformats == "NHWC"
@@ -35,7 +41,7 @@ def trainer() -> SimpleNamespace:
     data.setup()
     return SimpleNamespace(
         datamodule=data,
-        logger=SimpleNamespace(experiment=Experiment()),
+        loggers=[Recorder()],
         is_global_zero=True,
         current_epoch=2,
         global_step=30,
@@ -44,7 +50,7 @@ def trainer() -> SimpleNamespace:
 
 @pytest.fixture
 def module() -> SimpleNamespace:
-    return SimpleNamespace(model=Shifted(), device=torch.device("cpu"))
+    return SimpleNamespace(model=Shifted(), task=Binary(), device=torch.device("cpu"))
 
 
 def test_drift_is_that_of_the_whole_validation_set(trainer, module):
@@ -55,7 +61,7 @@ def test_drift_is_that_of_the_whole_validation_set(trainer, module):
         for part in ("train", "val", "test")
     }
     expected = dict(zip(angles, curves["val"]["dice"], strict=True))
-    assert trainer.logger.experiment.scalars == {
+    assert trainer.loggers[0].scalars == {
         ("val/equivariance_30", 29): pytest.approx(expected[30]),
         ("val/equivariance_90", 29): pytest.approx(expected[90]),
     }
@@ -68,7 +74,7 @@ def test_drift_is_that_of_the_whole_validation_set(trainer, module):
 def test_drift_is_measured_every_n_epochs_by_one_process(trainer, module, epoch, process, measured):
     trainer.current_epoch, trainer.is_global_zero = epoch, process == 0
     EquivarianceMonitor(3, [30, 90]).on_validation_end(trainer, module)
-    assert len(trainer.logger.experiment.scalars) == measured
+    assert len(trainer.loggers[0].scalars) == measured
 
 
 class RedIn(nn.Module):
@@ -82,17 +88,17 @@ class RedIn(nn.Module):
 def test_pictures_are_of_the_first_validation_images(trainer, module):
     module.model = RedIn().train()
     ValidationImages(images=3).on_validation_end(trainer, module)
-    (place,) = trainer.logger.experiment.images
+    (place,) = trainer.loggers[0].images
     assert place == ("val/masks", 29)
-    pictures = trainer.logger.experiment.images[place]
+    pictures = trainer.loggers[0].images[place]
     part = trainer.datamodule.part("val")
     assert len(pictures) == 3
     for picture, i in zip(pictures, range(3), strict=True):
         red = part[i]["image"][0]
         expected = overlay(
             part[i]["image"].permute(1, 2, 0).numpy(),
-            (red > red.mean()).numpy(),
-            part[i]["mask"][0].numpy(),
+            (red > red.mean()).numpy()[None],
+            part[i]["mask"].bool().numpy(),
             part[i]["valid"][0].numpy(),
         )
         assert np.array_equal(picture, expected)
@@ -101,9 +107,9 @@ def test_pictures_are_of_the_first_validation_images(trainer, module):
 
 def test_one_process_shows_pictures_and_no_more_than_there_are(trainer, module):
     ValidationImages(images=100).on_validation_end(trainer, module)
-    (pictures,) = trainer.logger.experiment.images.values()
+    (pictures,) = trainer.loggers[0].images.values()
     assert len(pictures) == len(trainer.datamodule.ids["val"])
-    trainer.logger.experiment.images.clear()
+    trainer.loggers[0].images.clear()
     trainer.is_global_zero = False
     ValidationImages().on_validation_end(trainer, module)
-    assert not trainer.logger.experiment.images
+    assert not trainer.loggers[0].images
