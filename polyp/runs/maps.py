@@ -52,6 +52,8 @@ def evaluate_maps(asked: DictConfig, data_choice: str | None) -> dict[str, Any]:
         raise UserError(f"maps={maps}: no such folder")
     if output.exists():
         raise UserError(f"output={output}: exists; name a new folder")
+    if not asked.get("metrics"):
+        raise UserError("metrics= is missing, as metrics=[dice_256,iou_256] of the literature")
     metrics = instantiate(asked.metrics)
     task = Binary()
     dataset = instantiate(asked.data.dataset)
