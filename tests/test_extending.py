@@ -116,8 +116,8 @@ class C2Conv(ExpandedConv):
 class Cautious(Binary):
     """A binary task that takes pixels above a given probability."""
 
-    def __init__(self, above: float):
-        super().__init__()
+    def __init__(self, above: float, classes=None):
+        super().__init__(classes)
         self.above = above
 
     def masks(self, logits: Tensor) -> Tensor:
