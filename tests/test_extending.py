@@ -17,7 +17,7 @@ from polyp.models import UNet
 from tests.conftest import TINY, TINY_SYNTHETIC
 
 ONE_EPOCH = "trainer.max_epochs=1"
-TRAINED = ["optimizer.lr=0.02"]  # enough for the networks to find something
+TRAINED = ["trainer.max_epochs=10", "optimizer.lr=0.03"]  # enough for the masks to mean something
 
 CODE = '''
 import json
@@ -116,8 +116,8 @@ class C2Conv(ExpandedConv):
 class Cautious(Binary):
     """A binary task that takes pixels above a given probability."""
 
-    def __init__(self, above: float):
-        super().__init__()
+    def __init__(self, above: float, classes=None):
+        super().__init__(classes)
         self.above = above
 
     def masks(self, logits: Tensor) -> Tensor:
@@ -165,9 +165,7 @@ def train(command_line, mine, monkeypatch):
     monkeypatch.delitem(sys.modules, "my_polyp", raising=False)
 
     def run(*arguments: str, folder: str = "run") -> Path:
-        return command_line(
-            "--config-dir", str(mine / "configs"), *arguments, ONE_EPOCH, folder=folder
-        )
+        return command_line("--config-dir", str(mine / "configs"), *arguments, folder=folder)
 
     return run
 
@@ -183,7 +181,7 @@ def test_a_new_metric(train):
     """It arrives in scores.csv, metrics.json and TensorBoard."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run = train(*TINY_SYNTHETIC, *TRAINED, "metrics=[dice,area_error]")
+    run = train(*TINY_SYNTHETIC, ONE_EPOCH, "metrics=[dice,area_error]")
     table = pd.read_csv(run / "scores.csv")
     assert list(table) == ["test_set", "group", "image", "dice", "area_error", "polyp_area"]
     assert table["area_error"].between(0, 1).all()
@@ -208,7 +206,7 @@ def test_a_new_metric_of_a_finished_run(script, mine, monkeypatch, finished_run,
 
 
 def test_a_new_logger(train):
-    run = train(*TINY_SYNTHETIC, *TRAINED, "logger=[tensorboard,jsonlines]")
+    run = train(*TINY_SYNTHETIC, ONE_EPOCH, "logger=[tensorboard,jsonlines]")
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     logged = {key: value for line in lines for key, value in line.items()}
     metrics = metrics_of(run)
@@ -220,7 +218,7 @@ def test_a_new_logger(train):
 
 def test_a_new_dataset(train):
     """Its groups stay together in the split, and arrive in the tables."""
-    run = train(*TINY, *TRAINED, "data=discs")
+    run = train(*TINY, ONE_EPOCH, "data=discs")
     split = json.loads((run / "split.json").read_text())
     assert sum(map(len, split.values())) == 40
     patients = [{int(id[-3:]) // 4 for id in ids} for ids in split.values()]
@@ -258,8 +256,8 @@ def test_a_new_layer_family(train, script, tmp_path):
 
 def test_a_new_task(train):
     """Its masks are what is scored."""
-    binary = train(*TINY_SYNTHETIC, "metrics=[recall,precision]", folder="binary")
-    options = ["task=cautious", "metrics=[recall,precision]"]
+    binary = train(*TINY_SYNTHETIC, ONE_EPOCH, "metrics=[recall,precision]", folder="binary")
+    options = [ONE_EPOCH, "task=cautious", "metrics=[recall,precision]"]
     lower = train(*TINY_SYNTHETIC, *options, folder="cautious")
     all_pixels = train(*TINY_SYNTHETIC, *options, "task.above=0", folder="all")
     assert metrics_of(all_pixels)["test"]["recall"]["mean"] == 1
@@ -327,7 +325,7 @@ def test_grey_images(train, script, tmp_path):
 
 def test_a_network_that_finds_nothing(train):
     """Its consistency is undefined, which ends no run."""
-    run = train(*TINY_SYNTHETIC, "task=cautious", "task.above=0.9999")
+    run = train(*TINY_SYNTHETIC, ONE_EPOCH, "task=cautious", "task.above=0.9999")
     equivariance = metrics_of(run)["equivariance"]
     assert equivariance["mean"] is None
     assert equivariance["undefined"] == 1

@@ -100,12 +100,8 @@ def build(config: DictConfig, key: str, allowed: tuple[type, ...]) -> Any:
 
     def check(node: Any) -> None:
         if isinstance(node, dict):
-            if "_target_" in node and not _is_class(node["_target_"], allowed):
-                names = " or ".join(f"{c.__module__}.{c.__qualname__}" for c in allowed)
-                raise UserError(
-                    f"the run's config.yaml: {key} names _target_={node['_target_']}, which is "
-                    f"refused, as it is no class derived from {names}"
-                )
+            if "_target_" in node:
+                _check_class(key, node["_target_"], allowed)
             for value in node.values():
                 check(value)
         elif isinstance(node, list):
@@ -116,8 +112,17 @@ def build(config: DictConfig, key: str, allowed: tuple[type, ...]) -> Any:
     return instantiate(config[key])
 
 
-def _is_class(target: Any, allowed: tuple[type, ...]) -> bool:
+def _check_class(key: str, target: Any, allowed: tuple[type, ...]) -> None:
+    """UserError if it is not the name of a class derived from those allowed."""
+    place = f"the run's config.yaml: {key} names _target_={target}"
     try:
-        return issubclass(get_class(target), allowed)
-    except Exception:  # not a name, no such module, not a class
-        return False
+        found = get_class(target)
+    except ImportError as error:
+        raise UserError(
+            f"{place}, which cannot be imported; add the folder of its code to PYTHONPATH"
+        ) from error
+    except Exception:  # not a name, not a class
+        found = None
+    if found is None or not issubclass(found, allowed):
+        names = " or ".join(f"{c.__module__}.{c.__qualname__}" for c in allowed)
+        raise UserError(f"{place}, which is refused: it is not a subclass of {names}")
