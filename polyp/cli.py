@@ -30,7 +30,8 @@ DISK_ERRORS = FULL | {errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errn
 
 # Keys whose values are paths, taken as they are pasted.
 PATHS = {
-    *("run", "runs", "input", "output", "maps", "archive", "resume"),
+    *("run", "runs", "input", "output", "maps", "archive"),
+    *("resume", "init_from"),
     *("data.root", "data.split_file", "data.cache", "hydra.run.dir", "hydra.sweep.dir"),
 }
 

@@ -37,6 +37,12 @@ class TestSet:
         """All of its images, in order."""
         return self.data.loader(self.part)
 
+    def digests(self) -> dict[str, str]:
+        """What each image holds, by id."""
+        samples = self.data.prepared.samples
+        ids = [samples[row].id for row in self.data.part(self.part).rows]
+        return {id: self.data.digests[id][0] for id in ids}
+
 
 def make_test_sets(
     config: DictConfig, own: DataModule, build: Callable[[DictConfig, str], Any]

@@ -1,6 +1,7 @@
 """One run: from its config to its folder."""
 
 import atexit
+import hashlib
 import logging
 import signal
 import time
@@ -23,12 +24,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from polyp.errors import UserError
 from polyp.runs.folder import RunFolder, flat
-from polyp.runs.identity import Identity, check_continues, make_identity
+from polyp.runs.identity import Identity, check_continues, make_identity, seen_images
 from polyp.runs.loading import load_checkpoint, put_weights, read_checkpoint
 from polyp.runs.measure import Instrument, log_summary, measure, sweep_angles
 from polyp.runs.provenance import provenance
 from polyp.runs.signals import prints_resume_hint
-from polyp.runs.test_sets import make_test_sets
+from polyp.runs.test_sets import TestSet, make_test_sets
 from polyp.runs.traces import release_logs
 from polyp.tasks import Task
 from polyp.training import (
@@ -87,7 +88,11 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
 
     record = provenance()
     identity = make_identity(config, data)
+    if config.init_from is not None:
+        _warm_start(config, model, identity, test_sets)
     steps = None if resume is None else _resume(model, resume, identity)
+    if identity["init_from"] is not None:
+        record["init_from"] = identity["init_from"]
     checkpoints = Checkpoints(folder / "checkpoints", resume, identity)
     # What the steps that are repeated had written is not shown beside their repetition.
     loggers = make_loggers(config.logger, folder, steps)
@@ -179,6 +184,53 @@ def _resumed_checkpoint(config: DictConfig, folder: RunFolder) -> Path | None:
     return None
 
 
+def _warm_start(
+    config: DictConfig, model: nn.Module, identity: Identity, test_sets: Sequence[TestSet]
+) -> None:
+    """Puts the weights of `init_from` into the network, and notes whose they are.
+
+    Raises:
+        UserError: there are none, or they were trained on images that are to be tested on.
+    """
+    path = Path(config.init_from)
+    if not path.is_file():
+        raise UserError(
+            f"init_from={path}: no such file; it names a checkpoint, as "
+            "outputs/…/checkpoints/best.ckpt"
+        )
+    try:
+        checkpoint = read_checkpoint(path)
+        put_weights(model, checkpoint, path)
+    except UserError as error:
+        raise UserError(f"init_from={error}") from error
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    source = checkpoint.get("identity")
+    identity["init_from"] = {"path": str(path.resolve()), "sha256": sha256, "identity": source}
+    if source is None:
+        log.warning(
+            "init_from=%s: of version 0.1, which does not say what its run was trained on: make "
+            "sure that it was on none of the test images",
+            path,
+        )
+    seen = seen_images(source)
+    for test_set in test_sets:
+        tested = test_set.digests()
+        known = [id for id, digest in tested.items() if digest in seen]
+        if not known:
+            continue
+        found = (
+            f"its run was trained on {len(known)} of the {len(tested)} test images of "
+            f"{test_set.name}, as {known[0]}"
+        )
+        if not config.init_from_seen:
+            raise UserError(
+                f"init_from={path}: {found}; data.split_file= of its split.json keeps them apart, "
+                "init_from_seen=true accepts it"
+            )
+        log.warning("init_from=%s: %s", path, found)
+
+
 def _check_classes(task: Task, data: LightningDataModule) -> None:
     if data.dataset.num_classes != len(task.names):
         raise UserError(
@@ -207,6 +259,12 @@ def _resume(model: nn.Module, resume: Path, identity: Identity) -> int:
     except UserError as error:
         raise UserError(f"resume={error}") from error
     there = checkpoint.get("identity")
+    source, begun = identity["init_from"], (there or {}).get("init_from")
+    if source is not None and source["sha256"] != (begun or {}).get("sha256"):
+        raise UserError(
+            f"resume={resume}: and init_from={source['path']} exclude each other, as that run did "
+            "not begin with it; leave one out"
+        )
     if there is None:
         log.warning(
             "resume=%s: of version 0.1, which does not say what the run was trained on: make sure "
@@ -220,7 +278,7 @@ def _resume(model: nn.Module, resume: Path, identity: Identity) -> int:
             raise UserError(
                 f"resume={resume}: {error}; init_from= starts a new run from its weights"
             ) from error
-        identity["init_from"] = there["init_from"]
+        identity["init_from"] = begun
     try:
         put_weights(model, checkpoint, resume)
     except UserError as error:
@@ -263,10 +321,14 @@ def _log_final(loggers: Sequence[Logger], config: DictConfig, metrics: dict, fol
         for name, score in metrics["test"].items()
         if isinstance(score, dict) and score["mean"] is not None
     }
-    # Undefined values are left out: the network finds nothing, or everything, in all images.
-    equivariance = {f"equivariance/{k}": metrics["equivariance"][k] for k in ("mean", "min")}
-    finals |= {name: value for name, value in equivariance.items() if value is not None}
-    curve = metrics["equivariance"]["curve"]
+    equivariance = metrics["equivariance"]
+    # What is undefined is not logged.
+    finals |= {
+        f"equivariance/{name}": equivariance[name]
+        for name in ("mean", "min")
+        if equivariance[name] is not None
+    }
+    curve = equivariance["curve"]
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(hyperparameters, finals)
