@@ -215,8 +215,11 @@ MODELS = {
 }
 
 
+LIBRARIES = ["monai_dynunet", "smp"]  # optional extras: tests/models/test_library.py
+
+
 def test_every_model_is_tested_here():
-    assert names("model") == sorted([*MODELS, "symmetrized"])
+    assert names("model") == sorted([*MODELS, "symmetrized", *LIBRARIES])
 
 
 def test_a_symmetrized_network_wraps_any_other(composed):

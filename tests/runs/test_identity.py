@@ -1,4 +1,4 @@
-"""resume= goes on with the same run alone, init_from= begins another, and refusals leave nothing."""
+"""resume= continues the same run alone, init_from= begins another; refusals leave nothing."""
 
 import json
 import shutil
