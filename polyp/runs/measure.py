@@ -151,13 +151,13 @@ def log_summary(metrics: dict[str, Any]) -> None:
             )
             continue
         log.info(
-            "%sconsistency %.4f on average, %.4f at the worst angle%s; %.1f %% undefined; split %s",
+            "%sconsistency %.4f on average, %.4f at the worst angle%s; %.1f %% undefined%s",
             where,
             mean,
             equivariance["min"],
             "" if off_grid is None else f", {off_grid:.4f} off the multiples of 90°",
             100 * equivariance["undefined"],
-            metrics["split"],
+            "" if name else f"; split {metrics['split']}",
         )
 
 
