@@ -4,11 +4,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from polyp.cli import command_line, named_keys
+from polyp.errors import UserError
 
 
 @command_line("evaluate")
 def main(config: DictConfig) -> None:
     data_choice = HydraConfig.get().runtime.choices["data"]
+    if config.run is None and config.maps is None:
+        raise UserError("run= or maps= is missing: polyp evaluate run=PATH data=cvc")
     if config.maps is not None:
         from polyp.runs.maps import evaluate_maps
 

@@ -65,6 +65,7 @@ class EquivarianceMonitor(Callback):
         values = {
             f"val/equivariance_{angle:g}": dice
             for angle, dice in zip(curve["angles"], curve["dice"], strict=True)
+            if dice is not None  # undefined
         }
         for logger in trainer.loggers:
             logger.log_metrics(values, trainer.global_step - 1)
