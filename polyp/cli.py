@@ -1,5 +1,6 @@
 """The command line's manners: what a user can mend is told in one line, without a traceback."""
 
+import difflib
 import errno
 import functools
 import os
@@ -12,16 +13,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from polyp import schema
 from polyp.cli_paths import quote_path_overrides
 from polyp.errors import UserError
 from polyp.files import FULL
 from polyp.runs.processes import first_process
+from polyp.runs.traces import no_empty_folder
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -60,8 +64,12 @@ def command_line(
 
         @functools.wraps(function)
         def task(config: DictConfig) -> Any:
+            folder = Path(HydraConfig.get().runtime.output_dir)
             try:
-                with _environment(asked):  # for processes that the function starts
+                # The environment is for processes that the function starts.
+                with no_empty_folder(folder), _environment(asked):
+                    if HydraConfig.get().mode is RunMode.RUN:  # else each job does it
+                        schema.check(config_name, config, _usage(function))
                     return function(config)
             except Exception as error:
                 # In a sweep Hydra must see the error, to go on with the other jobs.
@@ -89,7 +97,7 @@ def command_line(
             except Exception as error:
                 if asked != "0":
                     raise
-                _end(error)
+                _end(error, config_name)
 
         return command
 
@@ -149,10 +157,18 @@ def _environment(full_error: str) -> Iterator[None]:
             os.environ[FULL_ERROR] = before
 
 
-def _end(error: Exception) -> NoReturn:
+def _usage(function: Callable) -> str:
+    """How a command is called, from the first line of its module."""
+    first = (sys.modules[function.__module__].__doc__ or "").splitlines()[0]
+    return first.partition("`")[2].partition("`")[0]
+
+
+def _end(error: Exception, config_name: str | None = None) -> NoReturn:
     message = user_message(error)
     if message is None:
         raise error
+    if config_name is not None:
+        message = _with_nearest_key(message, config_name)
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
 
@@ -176,6 +192,31 @@ def user_message(error: BaseException) -> str | None:
         if isinstance(cause, HydraException | OmegaConfBaseException):
             return one_line(str(cause))
     return None
+
+
+def _with_nearest_key(message: str, config_name: str) -> str:
+    """Hydra's message of a key that there is none of, in words that help."""
+    found = re.match("Could not override '([^']+)'", message)
+    if found is None:
+        return message
+    key = found[1]
+    others = [a for a in sys.argv[1:] if "=" in a and a[0] not in "-+~" and key_of(a) != key]
+    try:
+        with initialize_config_dir(str(configs_folder()), version_base="1.3"):
+            config = compose(config_name, others, return_hydra_config=True)
+    except Exception:  # another fault, which is told when this one is mended
+        return message
+    known = {*config.hydra.runtime.choices, *_keys(OmegaConf.to_container(config))}
+    nearest = difflib.get_close_matches(key, known, 1)
+    hint = f"did you mean {nearest[0]}?" if nearest else "--cfg job shows all"
+    return f"{key}: there is no such key; {hint} (with + in front a new one is added)"
+
+
+def _keys(config: dict, above: str = "") -> Iterator[str]:
+    for key, value in config.items():
+        yield f"{above}{key}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{above}{key}.")
 
 
 def _with_key(message: str, outer: BaseException | None) -> str:

@@ -10,14 +10,12 @@ from polyp.errors import UserError
 @command_line("evaluate")
 def main(config: DictConfig) -> None:
     data_choice = HydraConfig.get().runtime.choices["data"]
+    if config.run is None and config.maps is None:
+        raise UserError("run= or maps= is missing: polyp evaluate run=PATH data=cvc")
     if config.maps is not None:
         from polyp.runs.maps import evaluate_maps
 
         evaluate_maps(config, data_choice)
-    elif config.run is None:
-        raise UserError(
-            "run= is missing: polyp evaluate run=PATH, or maps=FOLDER data=NAME output=…"
-        )
     else:
         from polyp.runs.evaluate import evaluate_run
 

@@ -8,21 +8,18 @@ from omegaconf import DictConfig
 
 from polyp.cli import command_line
 from polyp.runs.jobs import run_job, sweep_report
-from polyp.runs.traces import no_empty_folder
 
 
 @command_line("train", around=sweep_report)
 def main(config: DictConfig) -> float | None:
     hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    arguments = config, folder, dict(hydra.runtime.choices)
-    with no_empty_folder(folder):
-        if hydra.mode is RunMode.MULTIRUN:
-            return run_job(*arguments)
+    arguments = config, Path(hydra.runtime.output_dir), dict(hydra.runtime.choices)
+    if hydra.mode is RunMode.MULTIRUN:
+        return run_job(*arguments)
 
-        from polyp.runs.train import run
+    from polyp.runs.train import run
 
-        return run(*arguments)
+    return run(*arguments)
 
 
 if __name__ == "__main__":

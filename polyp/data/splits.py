@@ -163,11 +163,18 @@ def _in_order(samples: list[Sample], part_of: dict[str, str]) -> Split:
 
 
 def take_fraction(ids: list[str], fraction: float, seed: int) -> list[str]:
-    """Some of the ids, at random and at least one, in their order: a fraction in (0, 1].
+    """Some of the ids, at random, in their order: a fraction in (0, 1].
 
     Those of a smaller fraction are among those of a larger one with the same seed.
+
+    Raises:
+        UserError: it is less than half an id.
     """
-    count = max(1, round(fraction * len(ids)))
+    count = round(fraction * len(ids))
+    if ids and not count:
+        raise UserError(
+            f"data.train_fraction={fraction}: of {len(ids)} training images that is none"
+        )
     kept = np.random.default_rng(seed).permutation(len(ids))[:count]
     return [ids[position] for position in sorted(kept)]
 

@@ -54,8 +54,6 @@ def export(run: str, output: str, overwrite: bool = False) -> float:
     writers = {".onnx": _write_onnx, ".pt2": _write_pt2}
     if path.suffix not in writers or path.is_dir():
         raise UserError(f"output={output}: must be a file that ends with {' or '.join(writers)}")
-    if not isinstance(overwrite, bool):
-        raise UserError(f"overwrite={overwrite}: must be true or false")
     if path.exists() and not overwrite:
         raise UserError(f"output={output}: there is one already; overwrite=true replaces it")
     if path.suffix == ".onnx":

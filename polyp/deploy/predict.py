@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import math
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
@@ -42,11 +41,7 @@ def predict_files(config: DictConfig) -> None:
     """
     run = RunFolder.open(str(config.run))
     output = _free_output(config.output)
-    angles, threshold, depth = _angles(config), _threshold(config), _depth(config)
-    if str(config.precision) not in PRECISIONS:
-        raise UserError(f"precision={config.precision}: must be {' or '.join(PRECISIONS)}")
-    if not isinstance(config.recursive, bool):
-        raise UserError(f"recursive={config.recursive}: must be true or false")
+    angles, depth = _angles(config), BITS[config.probabilities]
     search = Search(config.recursive, without=output)
     images = search(config.input)
     search.tell()
@@ -56,7 +51,7 @@ def predict_files(config: DictConfig) -> None:
         angles,
         choose_device(run, config.device),
         PRECISIONS[config.precision],
-        threshold,
+        config.threshold,
     )
     writer = Writer(output, trained.task.foreground, depth)
     with (
@@ -198,27 +193,9 @@ def _free_output(output: object) -> Path:
 
 
 def _angles(config: DictConfig) -> list[float]:
-    if config.angles is None or config.angles == []:
+    if not config.angles:
         return []
     try:
-        angles = check_angles(config.angles)
-    except (TypeError, ValueError) as error:
+        return check_angles(config.angles)
+    except ValueError as error:
         raise UserError(f"angles={config.angles}: {error}") from error
-    if not all(math.isfinite(angle) for angle in angles):
-        raise UserError(f"angles={config.angles}: must be finite numbers of degrees")
-    return angles
-
-
-def _threshold(config: DictConfig) -> float | None:
-    value = config.threshold
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise UserError(f"threshold={value}: must be above 0 and below 1")
-    return value
-
-
-def _depth(config: DictConfig) -> type | None:
-    if not isinstance(config.probabilities, int) or config.probabilities not in BITS:
-        raise UserError(f"probabilities={config.probabilities}: must be true, false, 8 or 16")
-    return BITS[config.probabilities]

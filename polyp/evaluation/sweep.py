@@ -7,6 +7,7 @@ Equivariance, ICCVW 2023 (networks that are exact at 90° and not between); the 
 of PreCM (arXiv 2411.01624). Here it is the Dice of masks, which is what a user of the masks sees.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -268,13 +269,23 @@ def relative_error(one: Tensor, other: Tensor, region: Tensor) -> Tensor:
 
 
 def check_angles(angles: Sequence[float]) -> list[float]:
-    """The angles as floats; refuses a list in which nothing turns."""
+    """The angles as floats; refuses a list in which nothing turns, or one rotation stands twice."""
     angles = [float(angle) for angle in angles]
+    if not all(map(math.isfinite, angles)):
+        raise UserError(f"angles {angles} of the rotation sweep must be finite numbers of degrees")
     if all(is_full_turn(angle) for angle in angles):
         raise UserError(
             f"angles {angles} of the rotation sweep hold no rotation: "
             "name at least one that is not a multiple of 360"
         )
+    turns = [angle % 360 for angle in angles]
+    for index, (angle, turn) in enumerate(zip(angles, turns, strict=True)):
+        if turn in turns[:index] or (turn == 0 and angle != 0):
+            fault = "is there twice" if angle in angles[:index] else f"is the same as {turn:g}°"
+            raise UserError(
+                f"angles {angles} of the rotation sweep: {angle:g}° {fault}; each rotation counts "
+                "once"
+            )
     return angles
 
 

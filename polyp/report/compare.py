@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
 from polyp.cli import told
 from polyp.errors import UserError
@@ -73,18 +73,10 @@ def compare(config: DictConfig) -> str:
 
 
 def _checked(config: DictConfig) -> tuple[list[str], Path, float]:
-    missing = OmegaConf.missing_keys(config) & {"runs", "output"}
-    if missing:
-        raise UserError(
-            f"{' and '.join(sorted(missing))} missing: polyp compare runs=GLOB output=FOLDER"
-        )
     patterns = list(config.runs) if isinstance(config.runs, ListConfig) else [config.runs]
     output = Path(str(config.output))
     folder.check(output)
-    outlier_dice = config.outlier_dice
-    if not isinstance(outlier_dice, int | float) or not 0 <= outlier_dice <= 1:
-        raise UserError(f"outlier_dice={outlier_dice}: must be a number from 0 to 1")
-    return [str(pattern) for pattern in patterns], output, outlier_dice
+    return [str(pattern) for pattern in patterns], output, config.outlier_dice
 
 
 def _read(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:

@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from polyp import schema
 from polyp.cli import FULL_ERROR, key_of, one_line, user_message
 from polyp.errors import UserError
 from polyp.runs.folder import RunFolder
@@ -102,6 +103,7 @@ def run_job(config: DictConfig, folder: Path, choices: dict[str, str]) -> float 
 
 
 def _skip_or_run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
+    schema.check("train", config, "see configs/train.yaml")
     found = RunFolder(folder)
     if found.begun:
         _check_same_config(config, found, choices["data"])

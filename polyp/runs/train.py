@@ -67,7 +67,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     instrument = Instrument.of(config)
     task: Task = instantiate(config.task)
     metrics = instantiate(config.metrics)
-    _seed(config.seed)
+    lightning.seed_everything(config.seed, verbose=False)
     model: nn.Module = instantiate(config.model)
     data: LightningDataModule = instantiate(config.data)
     try:
@@ -284,12 +284,6 @@ def _resume(model: nn.Module, resume: Path, identity: Identity) -> int:
     except UserError as error:
         raise UserError(f"resume={error}") from error
     return checkpoint.get("global_step", 0)
-
-
-def _seed(seed: int) -> None:
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise UserError(f"seed={seed}: must be a whole number from 0 to {2**32 - 1}")
-    lightning.seed_everything(seed, verbose=False)
 
 
 def _optional_callbacks(config: DictConfig) -> list[lightning.Callback]:

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from polyp.errors import UserError
+
 
 class BCEDiceLoss(nn.Module):
     """Weighted sum of binary cross-entropy and soft Dice loss.
@@ -17,10 +19,14 @@ class BCEDiceLoss(nn.Module):
         bce, dice: weights of the two.
         smooth: pixels added to both sides of the Dice ratio, which keeps the loss of an empty
             mask finite and its gradient bounded.
+
+    Raises:
+        UserError: both weights are 0.
     """
 
     def __init__(self, bce: float = 1.0, dice: float = 1.0, smooth: float = 1.0):
         super().__init__()
+        _check_weights(bce=bce, dice=dice)
         self.bce, self.dice, self.smooth = bce, dice, smooth
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -43,10 +49,14 @@ class CrossEntropyDiceLoss(nn.Module):
     Args:
         cross_entropy, dice: weights of the two.
         smooth: as in `BCEDiceLoss`.
+
+    Raises:
+        UserError: both weights are 0.
     """
 
     def __init__(self, cross_entropy: float = 1.0, dice: float = 1.0, smooth: float = 1.0):
         super().__init__()
+        _check_weights(cross_entropy=cross_entropy, dice=dice)
         self.cross_entropy, self.dice, self.smooth = cross_entropy, dice, smooth
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -59,3 +69,9 @@ class CrossEntropyDiceLoss(nn.Module):
         either = probability.sum((2, 3)) + truth.sum((2, 3))
         dice = (2 * both + self.smooth) / (either + self.smooth)
         return self.cross_entropy * cross_entropy + self.dice * (1 - dice).mean()
+
+
+def _check_weights(**weights: float) -> None:
+    if not any(weights.values()):
+        told = ", ".join(f"{name}={weight:g}" for name, weight in weights.items())
+        raise UserError(f"{told}: one of them must be above 0, or nothing is learnt")

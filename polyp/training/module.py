@@ -47,10 +47,11 @@ class Segmentation(LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         loss = self.loss(self.model(batch["image"]), batch["mask"])
         if not torch.isfinite(loss):
+            kept = "; the checkpoints of the epochs before are kept" if self.current_epoch else ""
             raise UserError(
-                f"the training loss became {loss.item()} in epoch {self.current_epoch + 1}; the "
-                "checkpoints of the epochs before are kept: try a smaller optimizer.lr, "
-                "trainer.gradient_clip_val=1, or trainer.precision=32-true"
+                f"the training loss became {loss.item()} in epoch {self.current_epoch + 1}{kept}: "
+                "try a smaller optimizer.lr, trainer.gradient_clip_val=1, or "
+                "trainer.precision=32-true"
             )
         images = len(batch["image"])
         self.log("train/loss", loss, on_epoch=True, sync_dist=True, batch_size=images)

@@ -53,6 +53,11 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
             cluster.validate_settings(trainer.num_devices, trainer.num_nodes)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    if options.get("sync_batchnorm") and trainer.strategy.root_device.type == "cpu":
+        raise UserError(
+            "trainer.sync_batchnorm=true: is for GPUs alone, and here is none (trainer=ddp needs "
+            "some); trainer=auto trains without"
+        )
     return trainer
 
 

@@ -326,10 +326,10 @@ def test_a_full_disk_leaves_no_half_table(
         ("precision=int8", "precision=int8: must be float32 or bfloat16"),
         ("precision=[a]", "precision=['a']: must be"),
         ("recursive=maybe", "recursive=maybe: must be true or false"),
-        ("threshold=0", "threshold=0: must be above 0 and below 1"),
-        ("threshold=1.0", "threshold=1.0: must be above 0 and below 1"),
-        ("threshold=nan", "threshold=nan: must be above 0 and below 1"),
-        ("threshold=half", "threshold=half: must be above 0 and below 1"),
+        ("threshold=0", "threshold=0: must be a number above 0 and below 1"),
+        ("threshold=1.0", "threshold=1.0: must be a number above 0 and below 1"),
+        ("threshold=nan", "threshold=nan: must be a number above 0 and below 1"),
+        ("threshold=half", "threshold=half: must be a number above 0 and below 1"),
         ("probabilities=12", "probabilities=12: must be true, false, 8 or 16"),
         ("probabilities=png", "probabilities=png: must be true, false, 8 or 16"),
     ],
@@ -362,4 +362,4 @@ def test_a_wrong_option(script_refused, trained_run, images, tmp_path, argument,
 
 def test_a_config_without_an_input(script_refused, trained_run):
     line = script_refused("predict", f"run={trained_run}", "output=out")
-    assert "Missing mandatory value: input" in line
+    assert "input= is missing" in line

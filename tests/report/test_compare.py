@@ -359,7 +359,7 @@ def test_bad_runs_are_refused_in_one_line(write_run, refused, spoil, told):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "output and runs missing: polyp compare"),
+        ([], "output= and runs= are missing: polyp compare"),
         (["runs=runs"], "output missing"),
         (["runs=nowhere/*", "output=out"], "runs=nowhere/*: matches nothing"),
         (["runs=runs/run/.hydra", "output=out"], "holds no run"),

@@ -133,7 +133,7 @@ def test_a_wrong_option(script_refused, finished_run, tmp_path, monkeypatch, arg
 
 
 def test_without_a_run(script_refused):
-    assert "run= is missing" in script_refused("evaluate")
+    assert "run= or maps= is missing" in script_refused("evaluate")
 
 
 def test_no_checkpoint(script_refused, finished_run, tmp_path):

@@ -132,7 +132,7 @@ def test_images_that_were_trained_on_are_not_tested(command_line, refused, last,
         assert f"init_from={last}: its run was trained on 3 of the 3 test images of own" in line
         assert "init_from_seen=true" in line
         assert not (tmp_path / "run").exists()
-    folder = command_line(*options, "init_from_seen=true")
+    folder = command_line(*options, "init_from_seen=true", folder="first")
     # A run that begins with this one has seen what both have.
     second = folder / "checkpoints" / "last.ckpt"
     line = refused(*TINY_SYNTHETIC, f"init_from={second}", "data.split_seed=0")
