@@ -8,6 +8,7 @@ setup(
     package_data={
         "polyp": ["py.typed"],
         "polyp.configs": ["**/*.yaml"],
+        "polyp.data": ["*.json"],
         "polyp.report": ["templates/*"],
     },
 )

@@ -14,6 +14,7 @@ from benchmarks.result import LeftOut, Result
 from polyp.data import DataModule, KvasirSEG, Synthetic
 from polyp.data.prepared import prepare
 from polyp.errors import UserError
+from polyp.tasks import Binary
 from polyp.training import BCEDiceLoss, Segmentation, constant, make_trainer
 
 WAIT_TARGET = 2.0
@@ -34,6 +35,7 @@ def _waiting(config: DictConfig) -> Result:
         data = DataModule(dataset, options.image_size, batch_size=8, cache=folder)
         module = Segmentation(
             instantiate(config.models[options.model]),
+            Binary(),
             BCEDiceLoss(),
             partial(torch.optim.AdamW, lr=1e-3),
             constant,

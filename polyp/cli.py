@@ -98,6 +98,8 @@ def command_line(
                 if asked != "0":
                     raise
                 _end(error, config_name)
+            finally:
+                _typed.clear()
 
         return command
 
@@ -204,9 +206,10 @@ def _with_nearest_key(message: str, config_name: str) -> str:
     try:
         with initialize_config_dir(str(configs_folder()), version_base="1.3"):
             config = compose(config_name, others, return_hydra_config=True)
-    except Exception:  # another fault, which is told when this one is mended
+    except (HydraException, OmegaConfBaseException):  # a second fault, told when this is mended
         return message
-    known = {*config.hydra.runtime.choices, *_keys(OmegaConf.to_container(config))}
+    plain: Any = OmegaConf.to_container(config)
+    known = {*config.hydra.runtime.choices, *_keys(plain)}
     nearest = difflib.get_close_matches(key, known, 1)
     hint = f"did you mean {nearest[0]}?" if nearest else "--cfg job shows all"
     return f"{key}: there is no such key; {hint} (with + in front a new one is added)"

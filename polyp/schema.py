@@ -254,8 +254,8 @@ def check(command: str, config: DictConfig, usage: str) -> None:
 
 def _missing(config: DictConfig) -> list[str]:
     """Keys that have to be given; not those that refer to them."""
-    plain = flat(OmegaConf.to_container(config))
-    return sorted(key for key, value in plain.items() if value == "???")
+    plain: Any = OmegaConf.to_container(config)
+    return sorted(key for key, value in flat(plain).items() if value == "???")
 
 
 def _check(node: Any, argument: str, key: str, rule: Rule) -> None:
@@ -270,7 +270,8 @@ def _check(node: Any, argument: str, key: str, rule: Rule) -> None:
 
 def _nodes(config: DictConfig, above: str = "") -> Iterator[tuple[str, DictConfig]]:
     """The mappings in a config that name a class, by key."""
-    for name in config:
+    names: list[Any] = list(config)
+    for name in names:
         # What refers to another place is visited there.
         if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name):
             continue

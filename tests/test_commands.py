@@ -97,7 +97,7 @@ def test_commands_are_completed(completed):
 
 
 def test_keys_and_values_are_completed(completed):
-    assert completed("polyp train model=p4") == {"model=p4unet", "model=p4unet_small"}
+    assert completed("polyp train model=p4u") == {"model=p4unet", "model=p4unet_small"}
     assert completed("polyp train model=p4unet data.image_s") == {"data.image_size="}
     assert "device=" in completed("polyp predict ")
 

@@ -106,7 +106,7 @@ def seen_images(identity: Identity | None) -> set[str]:
 
 
 def _config(config: DictConfig) -> dict[str, Any]:
-    whole = OmegaConf.to_container(config, resolve=True)
+    whole: Any = OmegaConf.to_container(config, resolve=True)
     pairs = flat({group: whole[group] for group in GROUPS if group in whole})
     counted = {key: value for key, value in pairs.items() if key not in IGNORED}
     return json.loads(json.dumps(counted, default=str))

@@ -64,7 +64,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        checkpoint["state_dict"].items()
+        names = checkpoint["state_dict"].keys()
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("names that are no text")
     except Exception as error:  # a damaged file can make the reader raise almost anything
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code is not None:

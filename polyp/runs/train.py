@@ -132,6 +132,11 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     )
     with logging_redirect_tqdm():
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    if not checkpoints.has_best():
+        raise UserError(
+            f"resume={resume}: no epoch is left to be trained, and there is no best.ckpt beside it "
+            "to be measured"
+        )
     take_folder(trainer, module)  # if no epoch was left to be trained
     record["training_seconds"] = round(checkpoints.seconds, 1)
     if not trainer.is_global_zero:

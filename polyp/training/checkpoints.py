@@ -70,16 +70,23 @@ class Checkpoints(Checkpoint):
         if self.identity is not None:
             checkpoint["identity"] = self.identity
 
+    def has_best(self) -> bool:
+        """Whether there is a best epoch so far, here or to be taken along."""
+        return any(path.exists() for path in filter(None, (self.best, self._earlier_best)))
+
     def take_along(self) -> None:
         """Copies the best epoch so far; to be called when the resumption has been accepted."""
-        if self.resume is None:
+        if self._earlier_best is None:
             return
-        earlier_best = self.resume.with_name("best.ckpt")
-        if not self.best.exists() and earlier_best.exists():
+        if not self.best.exists() and self._earlier_best.exists():
             with atomic_path(self.best) as temporary:
-                shutil.copyfile(earlier_best, temporary)
+                shutil.copyfile(self._earlier_best, temporary)
         if not self.best.exists():  # without it its score is of no use: the next epoch is best
             self.best_score, self.best_epoch = float("-inf"), 0
+
+    @property
+    def _earlier_best(self) -> Path | None:
+        return None if self.resume is None else self.resume.with_name("best.ckpt")
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.counted = time.monotonic()

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from polyp.errors import UserError
-from polyp.evaluation import Sweep, rotation_sweep
+from polyp.evaluation import Sweep, check_angles, rotation_sweep
 from polyp.geometry import disc
 from polyp.tasks import Multiclass
 from tests.evaluation.helpers import Pointwise, Shifted, blobs
@@ -70,7 +70,13 @@ def test_values_of_one_image_at_90_degrees_by_hand():
     assert sweep.dice_truth[0, 0, 0] == dice(found, turned_truth)
 
 
-@pytest.mark.parametrize(("angles", "passes"), [(ANGLES, 7), ([90, 45], 3), ([360, 0, 90], 2)])
+@pytest.mark.parametrize("angles", [[0, 360], [90, 450], [45, 45], [-90, 270], [0, float("nan")]])
+def test_a_rotation_counts_once(angles):
+    with pytest.raises(UserError, match="angles"):
+        check_angles(angles)
+
+
+@pytest.mark.parametrize(("angles", "passes"), [(ANGLES, 7), ([90, 45], 3), ([0, 90], 2)])
 def test_forward_passes(batches, angles, passes):
     model = Pointwise()
     rotation_sweep(model, batches, angles, "cpu")

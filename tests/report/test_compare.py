@@ -360,7 +360,7 @@ def test_bad_runs_are_refused_in_one_line(write_run, refused, spoil, told):
     ("arguments", "told"),
     [
         ([], "output= and runs= are missing: polyp compare"),
-        (["runs=runs"], "output missing"),
+        (["runs=runs"], "output= is missing"),
         (["runs=nowhere/*", "output=out"], "runs=nowhere/*: matches nothing"),
         (["runs=runs/run/.hydra", "output=out"], "holds no run"),
         (["runs=runs", "output=runs/run/metrics.json"], "metrics.json is a file"),

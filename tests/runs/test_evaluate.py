@@ -117,7 +117,7 @@ def test_other_results_are_never_overwritten(script_refused, finished_run):
         ("data.split=sequence", "the video sequence of 20 images is not known"),
         ("data.split_file=nowhere.json", "data.split_file=nowhere.json: No such file"),
         ("evaluation.angles=[0]", "evaluation.angles=[0"),
-        ("evaluation.angles=[north]", "evaluation.angles=['north']"),
+        ("evaluation.angles=[north]", "evaluation.angles=[north]"),
         ("evaluation=half_turn", "Could not find 'evaluation/half_turn'"),
         ("device=tpu", "device=tpu: there is none here"),
         ("evaluation.angels=[90]", "angels"),

@@ -93,14 +93,22 @@ def test_a_changed_dataset_is_not_gone_on_with(command_line, refused, folder_dat
     assert "other images or masks of folder" in refused(*options, f"resume={last}")
 
 
-def test_a_checkpoint_of_version_0_1_goes_on_with_a_warning(command_line, last, tmp_path, caplog):
+def test_a_checkpoint_of_version_0_1_goes_on_with_a_warning(command_line, last, tmp_path):
     checkpoint = torch.load(last, weights_only=True)
     del checkpoint["identity"]
     old = tmp_path / "old" / "last.ckpt"
-    old.parent.mkdir()
+    shutil.copytree(last.parent, old.parent)
     torch.save(checkpoint, old)
     folder = command_line(*TINY_SYNTHETIC, f"resume={old}")
     assert "of version 0.1, which does not say" in (folder / "train.log").read_text()
+
+
+def test_nothing_is_left_to_be_done(refused, last, tmp_path):
+    """And the best epoch is not there to be measured."""
+    shutil.copyfile(last, tmp_path / "last.ckpt")
+    line = refused(*TINY_SYNTHETIC, f"resume={tmp_path / 'last.ckpt'}")
+    assert "no epoch is left to be trained, and there is no best.ckpt beside it" in line
+    assert not (tmp_path / "run").exists()
 
 
 # --- init_from
