@@ -1,4 +1,4 @@
-"""The command `polyp`: it finds the command that is meant, and completes what is typed."""
+"""The command `polyp`: runs a command by name, and completes command lines."""
 
 import ast
 import difflib
@@ -10,7 +10,7 @@ from pathlib import Path
 import polyp
 from polyp import commands
 
-# What a shell is told, so that it asks `polyp --complete` at each press of TAB.
+# Makes a shell call `polyp --complete` when TAB is pressed.
 COMPLETION = {
     "bash": """\
 _polyp() {
@@ -48,7 +48,7 @@ def main() -> None:
         _run(name, arguments)
     else:
         nearest = difflib.get_close_matches(name, _summaries(), 1)
-        hint = f"did you mean polyp {nearest[0]}?" if nearest else "polyp --help lists what is"
+        hint = f"did you mean polyp {nearest[0]}?" if nearest else "see polyp --help"
         _refuse(f"polyp {name}: no such command; {hint}")
 
 
@@ -70,9 +70,9 @@ def _help() -> str:
             "polyp COMMAND [KEY=VALUE ...]",
             *lines,
             "",
-            "polyp COMMAND --help              what it can be told, and its defaults",
-            "polyp COMMAND --cfg job           the whole config that it would run with",
-            "polyp COMMAND --config-dir MINE   configs of your own beside ours",
+            "polyp COMMAND --help              its options and their defaults",
+            "polyp COMMAND --cfg job           print the whole config, and run nothing",
+            "polyp COMMAND --config-dir MINE   add a folder of your own configs (before KEY=VALUE)",
             "polyp --version",
             "",
             "TAB completes commands, keys and values after",
@@ -95,13 +95,13 @@ def _print_completion(shell: str = "", *_: str) -> None:
 
 
 def _complete(line: str) -> None:
-    """Prints what the last word of a command line can become, one a line."""
+    """Prints the completions of the last word of a command line, one per line."""
     words = line.split(maxsplit=2)
     if len(words) < 2 or (len(words) == 2 and not line[-1].isspace()):
         begun = words[1] if len(words) == 2 else ""
         print("\n".join(name for name in _summaries() if name.startswith(begun)))
     elif words[1] in _summaries():
-        # Hydra takes the first word for its program. That of fish prints a candidate a line.
+        # Hydra skips the first word. Its completion for fish prints one candidate per line.
         os.environ["COMP_LINE"] = f"polyp {words[2] if len(words) == 3 else ''}"
         _run(words[1], ["-sc", "query=fish"])
 

@@ -1,4 +1,4 @@
-"""The command line's manners: what a user can mend is told in one line, without a traceback."""
+"""The command line: mistakes of the user are reported in one line, without a traceback."""
 
 import difflib
 import errno
@@ -117,7 +117,7 @@ _typed: list[str] = []  # the command line, before paths are put in quotes
 
 
 def told() -> list[str]:
-    """The command and its arguments, as a user would give them again."""
+    """The command and its arguments, as a user would type them."""
     script, *arguments = _typed or sys.argv
     if Path(script).resolve().parent == Path(__file__).resolve().parent / "commands":
         return ["polyp", Path(script).stem, *arguments]
@@ -189,7 +189,7 @@ def user_message(error: BaseException) -> str | None:
             return one_line(f"{cause.filename or 'writing a file'}: {cause.strerror}")
     for cause in chain:
         if isinstance(cause, MissingConfigException) and _is_plugin(cause.missing_cfg_file):
-            more = "pip install -c constraints.txt -e '.[sweeps]' adds more"
+            more = "the extra `sweeps` installs more"
             return one_line(f"{cause}\n{more}")
         if isinstance(cause, HydraException | OmegaConfBaseException):
             return one_line(str(cause))

@@ -70,8 +70,11 @@ def test_the_version(said):
     ("arguments", "line"),
     [
         (["trian"], "error: polyp trian: no such command; did you mean polyp train?"),
-        (["xyz"], "error: polyp xyz: no such command; polyp --help lists what is"),
-        (["model=unet"], "error: polyp model=unet: no such command; polyp --help lists what is"),
+        (["xyz"], "error: polyp xyz: no such command; see polyp --help"),
+        (
+            ["model=unet"],
+            "error: polyp model=unet: no such command; see polyp --help",
+        ),
         (["--completion", "csh"], "error: polyp --completion csh: must be one of bash, zsh, fish"),
     ],
 )

@@ -157,4 +157,4 @@ def test_processes_that_train_together(polyp):
 
 def test_benchmarks_need_a_checkout(polyp):
     (line,) = polyp("benchmark", status=1).splitlines()
-    assert line.startswith("error: benchmarks/ is no part of the installed package: ")
+    assert line.startswith("error: the installed package does not contain the benchmarks: ")

@@ -1,4 +1,4 @@
-"""What everything costs, against what it may cost, in a checkout: `polyp benchmark`."""
+"""Measure cost against fixed targets (needs the checkout): `polyp benchmark`."""
 
 import sys
 from pathlib import Path
@@ -16,8 +16,8 @@ def main(config: DictConfig) -> None:
     checkout = Path(polyp.__file__).parents[1]
     if not (checkout / "benchmarks" / "run.py").is_file():
         raise UserError(
-            "benchmarks/ is no part of the installed package: get the repository, and run "
-            "python scripts/benchmark.py there"
+            "the installed package does not contain the benchmarks: clone the repository and "
+            "run python scripts/benchmark.py there"
         )
     sys.path.insert(0, str(checkout))
 

@@ -1,4 +1,4 @@
-"""Compare runs on one page: `polyp compare runs=GLOB output=FOLDER`."""
+"""Compare runs on one HTML page: `polyp compare runs=GLOB output=FOLDER`."""
 
 from omegaconf import DictConfig
 

@@ -1,4 +1,4 @@
-"""Get a dataset: `polyp download data=kvasir`."""
+"""Download a dataset: `polyp download data=kvasir`."""
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig

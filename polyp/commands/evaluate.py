@@ -1,4 +1,4 @@
-"""Measure a finished run again, or anybody's maps: `polyp evaluate run=PATH data=cvc`."""
+"""Evaluate a finished run, or prediction maps: `polyp evaluate run=PATH data=cvc`."""
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig

@@ -1,4 +1,4 @@
-"""Take a trained network away: `polyp export run=PATH output=FILE.onnx`."""
+"""Export a trained network: `polyp export run=PATH output=FILE.onnx`."""
 
 from omegaconf import DictConfig
 

@@ -1,4 +1,4 @@
-"""Find polyps in images: `polyp predict run=PATH input=FILE_OR_FOLDER output=FOLDER`."""
+"""Segment images: `polyp predict run=PATH input=FILE_OR_FOLDER output=FOLDER`."""
 
 from omegaconf import DictConfig
 

@@ -1,4 +1,4 @@
-"""Equivariance errors of random networks, by angle: `polyp rotation_error output=FILE.png`."""
+"""Measure the equivariance error of random networks: `polyp rotation_error output=FILE.png`."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Train a network and measure it: `polyp train model=p4unet data=kvasir`."""
+"""Train and evaluate a network: `polyp train model=p4unet data=kvasir`."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Getting the real datasets: fetched by pooch, or unpacked from an archive, and checked.
+"""Getting the real datasets: downloaded by pooch, or unpacked from an archive, and verified.
 
-A transfer that breaks off begins anew: pooch does not resume one.
+A failed transfer is repeated from its start, because pooch does not resume transfers.
 """
 
 import errno
@@ -31,10 +31,10 @@ from polyp.errors import UserError
 
 log = logging.getLogger(__name__)
 
-MAX_VALUE = 1_000_000  # of the numbers in the config: more is a slip
+MAX_VALUE = 1_000_000  # of the numbers in the config: more must be a typo
 MAX_BYTES = 2 * 10**9  # unpacked; the datasets have less than a tenth of it
 MAX_MEMBERS = 20_000  # a file takes room even if it is empty
-BY_HAND = "url= names another place, archive= a file that you have fetched by hand"
+BY_HAND = "url= names another address, archive= a file that you have downloaded yourself"
 
 # What zipfile raises on damaged archives, and the system on paths that exclude each other.
 DAMAGE = (BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError)
@@ -68,14 +68,14 @@ SOURCES = {
         "Bernal et al., WM-DOVA maps for accurate polyp highlighting in colonoscopy, "
         "Computerized Medical Imaging and Graphics 43, 2015",
         """\
-CVC-ClinicDB is given to those who accept its terms, so it has to be fetched by a person:
-  1. Ask for it at https://polyp.grand-challenge.org/CVCClinicDB/
-  2. If it comes as a zip file: python scripts/download_data.py {chosen} archive=FILE
-     Else unpack it by hand, to 612 frames and their masks, as TIFF or PNG, in
+CVC-ClinicDB is only given to people who accept its terms, so you have to request it yourself:
+  1. Request it at https://polyp.grand-challenge.org/CVCClinicDB/
+  2. If it is a zip file: polyp download {chosen} archive=FILE
+     Otherwise unpack it yourself, as 612 frames and their masks, TIFF or PNG:
        {root}/Original/1.tif … 612.tif
        {root}/Ground Truth/1.tif … 612.tif
      The two folders may also lie in PNG or TIF below {root}.
-  3. Check what is there: python scripts/download_data.py {chosen}""",
+  3. Verify it: polyp download {chosen}""",
     ),
 }
 
@@ -83,7 +83,7 @@ CVC-ClinicDB is given to those who accept its terms, so it has to be fetched by 
 def download(config: DictConfig, choice: str, named: set[str]) -> None:
     """Puts a dataset where `data=` looks for it, or says how to; configs/download_data.yaml.
 
-    Its folder appears when everything in it has been checked.
+    The dataset folder is created only after every file has been verified.
 
     Args:
         config: the config.
@@ -95,7 +95,7 @@ def download(config: DictConfig, choice: str, named: set[str]) -> None:
     """
     if choice not in SOURCES:
         raise UserError(
-            f"data={choice}: nothing to download; it is data={' or data='.join(SOURCES)}"
+            f"data={choice}: cannot be downloaded; choose data={' or data='.join(SOURCES)}"
         )
     source = SOURCES[choice]
     _check_options(config)
@@ -107,16 +107,16 @@ def download(config: DictConfig, choice: str, named: set[str]) -> None:
         if root.is_symlink():
             root = root.resolve()  # to put the folder where the link leads, not in its place
         if not _is_there(source, root, pairs):
-            log.info("For research and educational purposes only; please cite %s", source.citation)
+            log.info("For research and education only. Please cite %s", source.citation)
             if config.archive is None and source.instructions is not None:
                 log.info("%s", source.instructions.format(root=root, chosen=chosen))
-                raise UserError(f"{chosen}: nothing at {root} yet; how to get it is told above")
+                raise UserError(f"{chosen}: no dataset at {root}; see the instructions above")
             _get(config, source, root, pairs)
     except KeyboardInterrupt as error:
         raise UserError("interrupted; to start again, repeat the command") from error
     except OSError as error:  # of the disk: a connection's have become UserErrors
         raise UserError(f"{error.filename or root.parent}: {error.strerror or error}") from error
-    log.info("Next: python train.py model=p4unet %s", chosen)
+    log.info("Next: polyp train model=p4unet %s", chosen)
 
 
 def _check_options(config: DictConfig) -> None:
@@ -154,20 +154,18 @@ def _is_there(source: Source, root: Path, pairs: int) -> bool:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     dataset = source.dataset(root)
-    way_out = "move it away, or name another folder as root="
+    way_out = "move it, or choose another folder with root="
     if not root.is_dir():
-        raise UserError(f"{root}: a file is there; {way_out}")
+        raise UserError(f"{root}: is a file; {way_out}")
     try:
         dataset.parts()
     except UserError as error:
-        raise UserError(
-            f"{root}: something else than {dataset.name} is there; {way_out}"
-        ) from error
+        raise UserError(f"{root}: exists, but is not {dataset.name}; {way_out}") from error
     try:
         _check(dataset, pairs)
     except UserError as error:
-        raise UserError(f"{root} is there, but not as it should be: {error}; {way_out}") from error
-    log.info("%s is there already: %d pairs, all readable", root, pairs)
+        raise UserError(f"{root}: exists, but is not complete: {error}; {way_out}") from error
+    log.info("%s is complete: %d pairs, all readable", root, pairs)
     return True
 
 
@@ -175,7 +173,7 @@ def _get(config: DictConfig, source: Source, root: Path, pairs: int) -> None:
     """Fetches and unpacks in a folder beside `root`, which takes its name when it is checked."""
     kept = Path(f"{root}.zip")
     if config.keep and config.archive is None and kept.exists():
-        raise UserError(f"keep=true: {kept} is there already; archive={kept} unpacks it")
+        raise UserError(f"keep=true: {kept} already exists; archive={kept} unpacks it")
     temporary = root.with_name(f".{root.name}-{uuid.uuid4().hex}")
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_name(f".{root.name}.lock")):  # a second command waits for the first
@@ -188,7 +186,7 @@ def _get(config: DictConfig, source: Source, root: Path, pairs: int) -> None:
             digest = pooch.file_hash(str(archive), alg="sha256")
             if config.sha256 is not None and digest != config.sha256.lower():
                 raise UserError(
-                    f"{archive}: its sha256 is {digest}, not sha256={config.sha256}; fetch it anew"
+                    f"{archive}: its sha256 is {digest}, not sha256={config.sha256}; download again"
                 )
             dataset = temporary / "dataset"
             try:
@@ -204,13 +202,13 @@ def _get(config: DictConfig, source: Source, root: Path, pairs: int) -> None:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     log.info("%s: %d pairs, all readable", root, pairs)
-    pins = "" if config.sha256 else f"; sha256={digest} pins it"
+    pins = "" if config.sha256 else f"; sha256={digest} requires this archive"
     log.info("sha256 of the archive: %s%s", digest, pins)
 
 
 def _fetch(config: DictConfig, folder: Path) -> Path:
     """The archive from the network, in a folder."""
-    log.info("Fetching %s", config.url)
+    log.info("Downloading %s", config.url)
     pooch.get_logger().setLevel(logging.WARNING)
     name = "archive.zip"
     fetcher = pooch.create(

@@ -133,16 +133,16 @@ def nothing_left(place: Path) -> bool:
 def test_the_dataset_is_fetched_and_checked(get, server, place, kvasir_dataset):
     said = get().splitlines()
     assert files(place) == files(kvasir_dataset)
-    assert re.match("For research and educational purposes only; please cite Jha", said[0])
+    assert re.match("For research and education only. Please cite Jha", said[0])
     digest = hashlib.sha256(server.content).hexdigest()
     assert said[1:] == [
-        f"Fetching {server.url}",
+        f"Downloading {server.url}",
         f"{place}: 12 pairs, all readable",
-        f"sha256 of the archive: {digest}; sha256={digest} pins it",
-        f"Next: python train.py model=p4unet data=kvasir data.root={place}",
+        f"sha256 of the archive: {digest}; sha256={digest} requires this archive",
+        f"Next: polyp train model=p4unet data=kvasir data.root={place}",
     ]
     assert {path.name for path in place.parent.iterdir()} == {"Kvasir-SEG", ".Kvasir-SEG.lock"}
-    assert "is there already: 12 pairs, all readable" in get()
+    assert "is complete: 12 pairs, all readable" in get()
     assert server.asked == 1
 
 
@@ -164,7 +164,7 @@ def test_it_is_put_where_training_looks_for_it(script, server, tmp_path, monkeyp
     monkeypatch.setenv("POLYP_DATA", str(tmp_path / "all"))
     script("download_data", "data=kvasir", f"url={server.url}", "pairs=12")
     assert len(KvasirSEG(tmp_path / "all" / "Kvasir-SEG").samples()) == 12
-    assert capfd.readouterr().out.endswith("Next: python train.py model=p4unet data=kvasir\n")
+    assert capfd.readouterr().out.endswith("Next: polyp train model=p4unet data=kvasir\n")
 
 
 def test_the_archive_can_be_kept(get, server, place, kvasir_dataset):
@@ -219,7 +219,7 @@ def test_a_second_command_waits_for_the_first(get, server, place, kvasir_dataset
         assert second.is_alive()
         kvasir_dataset.rename(place)
     second.join()
-    assert "is there already: 12 pairs" in said[0]
+    assert "is complete: 12 pairs" in said[0]
     assert server.asked == 0
 
 
@@ -380,8 +380,8 @@ def spoil_with_half(place: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (spoil_with_file, "a file is there"),
-        (spoil_with_folder, "something else than Kvasir-SEG is there"),
+        (spoil_with_file, ": is a file"),
+        (spoil_with_folder, "exists, but is not Kvasir-SEG"),
         (spoil_with_half, "a.jpg has no mask in"),
     ],
 )
@@ -390,7 +390,7 @@ def test_anything_else_there_is_left_alone(fails, server, place, spoil, expected
     before = files(place.parent)
     line = fails()
     assert expected in line
-    assert "move it away, or name another folder as root=" in line
+    assert "move it, or choose another folder with root=" in line
     assert files(place.parent) == before
     assert not server.asked
 
@@ -402,10 +402,10 @@ def test_cvc_is_not_fetched_but_explained(script, options, place, server, capfd)
     with pytest.raises(SystemExit):
         script(*options("data=cvc"))
     said = capfd.readouterr()
-    assert f"data=cvc data.root={place}: nothing at {place} yet" in said.err
+    assert f"data=cvc data.root={place}: no dataset at {place}" in said.err
     assert "https://polyp.grand-challenge.org/CVCClinicDB/" in said.out
     assert f"{place}/Original/1.tif" in said.out
-    assert f"python scripts/download_data.py data=cvc data.root={place} archive=FILE" in said.out
+    assert f"polyp download data=cvc data.root={place} archive=FILE" in said.out
     assert not server.asked
     assert not place.parent.exists()
 
@@ -428,7 +428,7 @@ def test_cvc_is_unpacked(get, cvc_dataset, place, tmp_path, below):
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ("data=synthetic", "data=synthetic: nothing to download; it is data=kvasir or data=cvc"),
+        ("data=synthetic", "data=synthetic: cannot be downloaded; choose data=kvasir or data=cvc"),
         ("data=kvasri", "Could not find 'data/kvasri'"),
         ("root=", "root=: must be a folder"),
         ("root=null", "root=None: must be a folder"),
@@ -458,6 +458,6 @@ def test_a_kept_archive_is_not_overwritten(fails, server, place):
     place.parent.mkdir()
     kept = place.with_name("Kvasir-SEG.zip")
     kept.write_text("mine")
-    assert f"keep=true: {kept} is there already; archive={kept} unpacks it" in fails("keep=true")
+    assert f"keep=true: {kept} already exists; archive={kept} unpacks it" in fails("keep=true")
     assert kept.read_text() == "mine"
     assert not server.asked
