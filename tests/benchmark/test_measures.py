@@ -89,7 +89,7 @@ def test_the_page_is_printed_and_holds_what_has_a_target(measured, tmp_path, cap
         ("measure=[steps,typo]", "measure=typo: must be some of steps, peers, data"),
         ("measure=typo", "measure=typo: must be some of"),
         ("measure=[]", "measure=: must be some of"),
-        ("rounds=0", "rounds=0: must be a positive whole number"),
+        ("rounds=0", "rounds=0: must be a whole number of at least 1"),
         ("sweep.rounds=few", "sweep.rounds=few: must be a positive whole number"),
         ("data.model=unet", "data.model=unet: must be one of p4unet, se2unet, steerableunet"),
         ("device=cuda:77", "device=cuda:77: there is none here"),
