@@ -212,8 +212,8 @@ class DataModule(LightningDataModule):
                 for x in (was, self._division())
             )
             raise UserError(
-                f"resume: the checkpoint was written within an epoch ({was}), which can only go on "
-                f"as it began (here: {now}); see data.batch_size and trainer.devices"
+                f"resume: the checkpoint was written within an epoch ({was}), which can only be "
+                f"resumed in the same way (here: {now}); see data.batch_size and trainer.devices"
             )
         self.first_epoch, self.first_batch = state_dict["epoch"], state_dict["batches"]
 

@@ -57,7 +57,7 @@ def export(run: str, output: str, overwrite: bool = False) -> float:
     if not isinstance(overwrite, bool):
         raise UserError(f"overwrite={overwrite}: must be true or false")
     if path.exists() and not overwrite:
-        raise UserError(f"output={output}: there is one already; overwrite=true replaces it")
+        raise UserError(f"output={output}: already exists; overwrite=true replaces it")
     if path.suffix == ".onnx":
         _check_installed("onnx", "onnxruntime", "onnxscript")
     opened = RunFolder.open(run)

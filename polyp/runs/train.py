@@ -161,7 +161,7 @@ def _resumed_checkpoint(config: DictConfig, folder: RunFolder) -> Path | None:
         resume = Path(config.resume)
         if not resume.is_file():
             raise UserError(
-                f"resume={resume}: no such file; it names a checkpoint, as "
+                f"resume={resume}: no such file; give a checkpoint, for example "
                 "outputs/…/checkpoints/last.ckpt"
             )
         return resume
@@ -188,8 +188,8 @@ def _check_sweep(trainer: Trainer) -> None:
     if in_sweep and trainer.world_size > 1 and not SLURMEnvironment.detect():
         # Each process would make the sweep by itself, and a sampler propose other values in each.
         raise UserError(
-            f"a sweep (-m) trains each run in one process, and here are {trainer.world_size}: "
-            "trainer=auto, or these runs one by one"
+            f"a sweep (-m) trains each run in one process, but the trainer has "
+            f"{trainer.world_size}: use trainer=auto, or start the runs one by one"
         )
 
 
