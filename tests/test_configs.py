@@ -13,11 +13,14 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 DATA = "/data"  # POLYP_DATA, where nothing is read
 
 FULL_TURN = list(range(0, 360, 10))
+QUARTER = [*range(0, 91, 5), 180, 270]
 FAMILY = {
     "p4unet": "P4Layers",
     "unet": "PlainLayers",
     "se2unet": "SE2Layers",
     "se2unet_bilinear": "SE2Layers",
+    "se2unet_separable": "SeparableSE2Layers",
+    "lieunet": "LieLayers",
     "steerableunet": "SteerableLayers",
 }
 
@@ -68,7 +71,9 @@ def test_the_defaults(composed):
         "gradient_clip_val": None,
         "log_every_n_steps": 10,
     }
-    assert config.evaluation.angles == FULL_TURN
+    assert config.evaluation.angles == QUARTER
+    assert config.evaluation.part_angles == [15, 30, 45]
+    assert config.evaluation.shifts is True
     assert config.evaluation.every_n_epochs == 0
     assert config.evaluation.drift_angles == [30, 45, 90]
     assert (config.data.image_size, config.data.dataset.images) == (64, 240)
@@ -83,7 +88,7 @@ EVERY_15 = list(range(0, 360, 15))
 # Image size, epochs, accelerator, precision and angles; what a sweep goes through.
 EXPERIMENTS = {
     "deck": (
-        (256, 60, "gpu", "auto", FULL_TURN),
+        (256, 60, "gpu", "auto", QUARTER),
         {
             "model": "p4unet,unet,se2unet,se2unet_bilinear,steerableunet",
             "data": "cvc,kvasir",
@@ -91,10 +96,10 @@ EXPERIMENTS = {
         },
     ),
     "deck_small": (
-        (96, 20, "cpu", "bf16-mixed", EVERY_15),
+        (96, 20, "cpu", "bf16-auto", EVERY_15),
         {"model": ",".join(SMALL), "data": "cvc,kvasir"},
     ),
-    "small": ((96, 10, "auto", "auto", FULL_TURN), None),
+    "small": ((96, 10, "auto", "auto", QUARTER), None),
 }
 
 
@@ -182,6 +187,10 @@ MODELS = {
     "se2unet_small": ([2, 4, 6, 11, 21], 5, 12, "gaussian"),
     "se2unet_bilinear": ([8, 16, 32, 64, 128], 5, 12, "bilinear"),
     "se2unet_bilinear_small": ([2, 4, 6, 11, 21], 5, 12, "bilinear"),
+    "se2unet_separable": ([8, 16, 32, 64, 128], 5, 12, "gaussian"),
+    "se2unet_separable_small": ([4, 8, 16, 32, 64], 5, 12, "gaussian"),
+    "lieunet": ([8, 16, 32, 64, 128], 5, 12, None),
+    "lieunet_small": ([2, 4, 6, 11, 21], 5, 12, None),
     "steerableunet": ([8, 16, 32, 64, 128], 5, 12, None),
     "steerableunet_small": ([2, 4, 6, 11, 21], 5, 12, None),
 }
@@ -221,9 +230,12 @@ def test_a_real_dataset(composed, data, dataset, folder):
         "image_size": 256,
         "resize": "pad",
         "batch_size": 8,
+        "channels": 3,
         "split": "random",
         "split_seed": 0,
         "split_file": None,
+        "fold": None,
+        "partial": False,
         "train_fraction": 1.0,
         "augmentation": [{"_target_": "albumentations.RandomRotate90", "p": 1.0}],
         "seed": 7,
@@ -282,7 +294,7 @@ def test_optimisers_and_schedules(composed):
 
 
 def test_rotation_sweeps(composed):
-    assert names("evaluation") == ["full_turn", "quarter_turn"]
+    assert names("evaluation") == ["full_turn", "quarter", "quarter_turn"]
     assert composed("evaluation=full_turn").evaluation.angles == FULL_TURN
     quarter = composed("evaluation=quarter_turn").evaluation
     assert quarter.angles == list(range(0, 91, 3))
@@ -344,9 +356,9 @@ def test_defaults_of_the_scripts(composed):
     assert (errors.angles, errors.seeds) == (list(range(0, 91, 5)), 8)
     evaluate = plain(composed(name="evaluate"))
     assert evaluate.pop("device") == "auto"
-    assert evaluate.pop("run") == "???"
+    assert evaluate.pop("run") is evaluate.pop("maps") is None
     assert set(evaluate.pop("data").values()) == set(evaluate.pop("evaluation").values()) == {None}
-    assert evaluate == {"output": None}
+    assert evaluate == {"output": None, "part": "own"}
 
 
 def test_each_family_of_the_rotation_error_is_what_it_is_called(composed):

@@ -57,7 +57,7 @@ def test_by_default_the_results_go_to_a_new_folder_of_the_run(script, finished_r
 def test_on_another_dataset(script, finished_run, tmp_path, cvc_dataset):
     output = tmp_path / "cvc"
     options = ["data=cvc", f"data.root={cvc_dataset}", "data.cache=null", f"output={output}"]
-    script("evaluate", f"run={finished_run}", *options, "data.split=sequence")
+    script("evaluate", f"run={finished_run}", *options, "data.split=sequence", "data.partial=true")
     found = metrics(output)
     assert (found["data"], found["trained_on"], found["split"]) == ("cvc", "folder", "sequence")
     assert found["image_size"] == 32  # the run's, not 256
