@@ -36,7 +36,7 @@ class DataModule(LightningDataModule):
     Args:
         dataset: what to read.
         image_size: side S of the square images, in pixels.
-        batch_size: images a batch.
+        batch_size: images per batch.
         split: "random" or "sequence", see `make_split`; or "authors", the published one.
         split_seed: seed of the split; apart from `seed`, so that runs of different seeds are
             tested on the same images.
@@ -208,7 +208,9 @@ class DataModule(LightningDataModule):
         was = {key: state_dict[key] for key in self._division()}
         if state_dict["batches"] and was != self._division():
             was, now = (
-                "{images} training images, {batch_size} a batch, processes: {processes}".format(**x)
+                "{images} training images, {batch_size} per batch, processes: {processes}".format(
+                    **x
+                )
                 for x in (was, self._division())
             )
             raise UserError(
@@ -313,7 +315,7 @@ class ShuffledEpochs(data.Sampler):
 
     Args:
         images: of the training set.
-        length: images an epoch; if it is more, the set is gone through several times, in a new
+        length: images per epoch; if it is more, the set is gone through several times, in a new
             order each time.
         seed: of the order and of the augmentation.
         rank, processes: which of how many processes that train together this one is. They share

@@ -57,7 +57,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         The best validation Dice, for a sweep to maximise.
 
     Raises:
-        UserError: for everything that a user can mend.
+        UserError: for mistakes of the user.
         Stopped: SIGTERM or Ctrl-C came.
     """
     run_folder = RunFolder(folder)

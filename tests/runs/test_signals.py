@@ -148,8 +148,8 @@ def test_the_resume_hint_can_be_copied_to_a_shell(tmp_path):
 def test_an_epoch_goes_on_with_its_batches_alone(terminated, refused):
     resume = f"resume={last(terminated(('training_step', 0, 0), *TINY_SYNTHETIC))}"
     line = refused(*TINY_SYNTHETIC, resume, "data.batch_size=2")
-    assert "14 training images, 4 a batch" in line
-    assert "14 training images, 2 a batch" in line
+    assert "14 training images, 4 per batch" in line
+    assert "14 training images, 2 per batch" in line
 
 
 def test_terminated_in_the_final_measurement(command_line, monkeypatch, capfd, whole):
