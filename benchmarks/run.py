@@ -59,4 +59,4 @@ def _check(config: DictConfig) -> None:
     try:
         torch.empty(0, device=config.device)
     except (RuntimeError, AssertionError) as error:  # builds without CUDA raise the second
-        raise UserError(f"device={config.device}: there is none here") from error
+        raise UserError(f"device={config.device}: not available") from error

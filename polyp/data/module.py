@@ -37,7 +37,7 @@ class DataModule(LightningDataModule):
     Args:
         dataset: what to read.
         image_size: side S of the square images, in pixels.
-        batch_size: images a batch.
+        batch_size: images per batch.
         split: "random" or "sequence", see `make_split`; or "authors", the published one.
         split_seed: seed of the split; apart from `seed`, so that runs of different seeds are
             tested on the same images.
@@ -217,12 +217,14 @@ class DataModule(LightningDataModule):
         was = {key: state_dict[key] for key in self._division()}
         if state_dict["batches"] and was != self._division():
             was, now = (
-                "{images} training images, {batch_size} a batch, processes: {processes}".format(**x)
+                "{images} training images, {batch_size} per batch, processes: {processes}".format(
+                    **x
+                )
                 for x in (was, self._division())
             )
             raise UserError(
-                f"resume: the checkpoint was written within an epoch ({was}), which can only go on "
-                f"as it began (here: {now}); see data.batch_size and trainer.devices"
+                f"resume: the checkpoint was written within an epoch ({was}), which can only be "
+                f"resumed in the same way (here: {now}); see data.batch_size and trainer.devices"
             )
         self.first_epoch, self.first_batch = state_dict["epoch"], state_dict["batches"]
 
@@ -322,7 +324,7 @@ class ShuffledEpochs(data.Sampler):
 
     Args:
         images: of the training set.
-        length: images an epoch; if it is more, the set is gone through several times, in a new
+        length: images per epoch; if it is more, the set is gone through several times, in a new
             order each time.
         seed: of the order and of the augmentation.
         rank, processes: which of how many processes that train together this one is. They share

@@ -69,7 +69,7 @@ class KvasirSEG(_Named):
 
     title, expected = "Kvasir-SEG", 1000
     help = (
-        "python scripts/download_data.py data=kvasir gets it; or unpack it from "
+        "polyp download data=kvasir downloads it; or unpack it from "
         "https://datasets.simula.no/kvasir-seg/ to Kvasir-SEG/images and Kvasir-SEG/masks below "
         "the folder that POLYP_DATA names, or give its own folder as data.root="
     )

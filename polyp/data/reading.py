@@ -111,7 +111,7 @@ def read_pixels(path: str | Path, palette: Literal["colours", "indices"] = "colo
         # What the decoders raise on damaged files: Pillow OSError and SyntaxError (PNG),
         # tifffile ValueError and IndexError.
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be decoded ({reason}); fetch the file anew") from error
+        raise UserError(f"{path}: cannot be decoded ({reason}); download the file again") from error
     if pixels.size == 0:
         raise UserError(f"{path}: the image has no pixels")
     if pixels.dtype.kind not in "biu":
@@ -127,7 +127,7 @@ def _read_tiff(path: Path, palette: str) -> np.ndarray:
     """
     with tifffile.TiffFile(path) as tiff:
         if len(tiff.pages) != 1:
-            raise UserError(f"{path}: has {len(tiff.pages)} pages; one image a file is needed")
+            raise UserError(f"{path}: has {len(tiff.pages)} pages; one image per file is needed")
         page = tiff.pages[0]
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and palette != "indices":
             raise UserError(f"{path}: a TIFF with a palette; store it as greyscale or RGB")
@@ -142,7 +142,7 @@ def _read_tiff(path: Path, palette: str) -> np.ndarray:
 def _read_other(path: Path, palette: str) -> np.ndarray:
     with Image.open(path) as image:
         if getattr(image, "n_frames", 1) != 1:
-            raise UserError(f"{path}: has {image.n_frames} frames; one image a file is needed")
+            raise UserError(f"{path}: has {image.n_frames} frames; one image per file is needed")
         image.load()
         image = ImageOps.exif_transpose(image)
         if image.mode == "F":

@@ -84,7 +84,7 @@ def make_fold(samples: list[Sample], fold: str, seed: int) -> Split:
     match = re.fullmatch(r"(\d+)/(\d+)", str(fold))
     number, folds = (int(n) for n in match.groups()) if match else (0, 0)
     if folds < 2 or not 1 <= number <= folds:
-        raise UserError(f"data.fold={fold}: must be k/K, as 1/5 to 5/5")
+        raise UserError(f"data.fold={fold}: must be k/K, for example 1/5")
     _check_groups(samples, f"data.fold={fold}", "video sequence or patient")
     groups = _grouped(samples)
     order = [list(groups)[i] for i in np.random.default_rng(seed).permutation(len(groups))]

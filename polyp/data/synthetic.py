@@ -49,7 +49,7 @@ class Synthetic(Dataset):
             )
 
     def samples(self) -> list[Sample]:
-        """One sample a scene, in their order; nothing is drawn before `read`."""
+        """One sample per scene, in their order; nothing is drawn before `read`."""
         return [Sample(id=f"scene-{index:04d}") for index in range(self.images)]
 
     def read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:

@@ -55,7 +55,7 @@ def export(run: str, output: str, overwrite: bool = False) -> float:
     if path.suffix not in writers or path.is_dir():
         raise UserError(f"output={output}: must be a file that ends with {' or '.join(writers)}")
     if path.exists() and not overwrite:
-        raise UserError(f"output={output}: there is one already; overwrite=true replaces it")
+        raise UserError(f"output={output}: already exists; overwrite=true replaces it")
     if path.suffix == ".onnx":
         _check_installed("onnx", "onnxruntime", "onnxscript")
     opened = RunFolder.open(run)

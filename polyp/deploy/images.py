@@ -18,7 +18,7 @@ from polyp.errors import UserError
 log = logging.getLogger(__name__)
 
 ENDINGS = " ".join(sorted(SUFFIXES))
-MOST_NAMES = 5  # of files that are left out, in one line of the log
+MAX_NAMES = 5  # of files that are left out, in one line of the log
 
 
 class Found(NamedTuple):
@@ -68,8 +68,8 @@ class Search:
     def tell(self) -> None:
         """Logs what was left out, a line per reason."""
         for reason, names in self.left_out.items():
-            more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-            log.info("left out, %s: %s%s", reason, ", ".join(names[:MOST_NAMES]), more)
+            more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+            log.info("skipped, %s: %s%s", reason, ", ".join(names[:MAX_NAMES]), more)
 
     def _at(self, place: str) -> Iterator[Found]:
         path = Path(place)

@@ -180,7 +180,7 @@ def rotation_sweep(
     task: what the logits mean; None: a binary task.
     part_angles: those of them at which the losses of the image and its corners are measured too.
 
-    f(x) is computed once an image and serves as the answer at 0° too: n images at a angles take
+    f(x) is computed once per image and serves as the answer at 0° too: n images at a angles take
     n × a forward passes with 0 among the angles, n × (a + 1) without, and two more for each of the
     part_angles.
     """

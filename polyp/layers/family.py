@@ -113,14 +113,14 @@ class Norm(nn.Module, ABC):
 
     @abstractmethod
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """What it does in evaluation: y = scale · x + shift, one of each a channel."""
+        """What it does in evaluation: y = scale · x + shift, one of each per channel."""
 
 
 class FieldBatchNorm(Norm):
     """Batch normalisation of feature fields [B, C·|G|, H, W].
 
-    Statistics and affine parameters are one pair a field, shared by its orientations: with one
-    pair a channel, the orientations would be scaled differently and equivariance lost.
+    Statistics and affine parameters are one pair per field, shared by its orientations: with one
+    pair per channel, the orientations would be scaled differently and equivariance lost.
     """
 
     def __init__(self, fields: int, order: int):

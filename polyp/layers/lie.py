@@ -46,7 +46,7 @@ class LieLayers(LayerFamily):
             radians per kernel radius, with d = 2 coordinates in the lifting convolution, else 4.
             Lower is smoother: more equivariant and less detailed. Beyond 12 kernels of 5×5 pixels
             are finer than the pixel grid.
-        hidden: neurons in each hidden layer of a network.
+        hidden: neurons per hidden layer of a network.
         layers: hidden layers of a network.
         reflections: with each rotation also the one of the mirrored kernel: |G| = 2N.
 

@@ -3,7 +3,7 @@
 O. Ronneberger, P. Fischer and T. Brox, U-Net: Convolutional Networks for Biomedical Image
 Segmentation, MICCAI 2015. The topology is the one of Gasparovici's slides "Group Equivariant
 Convolutional Networks", as far as their parameter counts tell: convolutions without bias, each
-with batch normalisation and ReLU; two a level, after a lifting convolution to half the width of
+with batch normalisation and ReLU; two per level, after a lifting convolution to half the width of
 level 0; parameter-free upsampling; concatenated skips; 1×1 head with bias.
 """
 
@@ -22,7 +22,7 @@ class UNet(SegmentationModel):
     """U-Net from image [B, in_channels, H, W] to logits [B, out_channels, H, W].
 
     Args:
-        widths: feature fields a level, from the finest to the coarsest; one less than their
+        widths: feature fields per level, from the finest to the coarsest; one less than their
             number is the depth, the times that the image is halved. The first is even, as the
             lifting convolution goes to half of it.
         layers: the layer family that all layers are taken from.

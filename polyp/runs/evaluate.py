@@ -39,6 +39,8 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
     Returns:
         What is in its metrics.json.
     """
+    if asked.run is None:
+        raise UserError("run= is missing: give the folder of a run, or maps= and data=")
     saved = RunFolder.open(str(asked.run))
     trained_on = saved.choices["data"]
     data_choice = data_choice or trained_on
@@ -138,7 +140,7 @@ def _split_name(saved: RunFolder, data: LightningDataModule, part: str, own_spli
     if not own_split:
         return data.split_name
     trained = copy.deepcopy(saved.config)
-    trained.data.augmentation = []  # no class of ours, and of no interest here
+    trained.data.augmentation = []  # of training images; it names classes of other packages
     return build(trained, "data", ALLOWED).split_name
 
 
@@ -160,7 +162,7 @@ def _output(asked: str | None, saved: RunFolder, data_choice: str) -> Path:
         return saved.path / "evaluation" / f"{data_choice}_{time}"
     output = Path(str(asked))
     if output.exists() and not (output / "metrics.json").is_file():
-        raise UserError(f"output={output}: exists, and is no evaluation; name a new folder")
+        raise UserError(f"output={output}: exists, and is not an evaluation; choose a new folder")
     return output
 
 

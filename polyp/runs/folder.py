@@ -57,8 +57,8 @@ class RunFolder:
         missing = [file for file in (run._config, run._hydra) if not file.is_file()]
         if missing:
             raise UserError(
-                f"run={path}: not a run, {missing[0]} is missing; give a folder that train.py "
-                "wrote, as outputs/DATA-MODEL/DATE_TIME"
+                f"run={path}: not a run, {missing[0]} is missing; give the folder of "
+                "a run, for example outputs/DATA-MODEL/DATE_TIME"
             )
         try:
             run.choices  # noqa: B018  reads both files

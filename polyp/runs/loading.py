@@ -28,7 +28,7 @@ def load_task(run: RunFolder) -> Task:
 def load_model(run: RunFolder) -> nn.Module:
     """The network of a run with the weights of its best epoch, in evaluation mode, on the CPU."""
     if not run.best.is_file():
-        raise UserError(f"run={run}: no {run.best}; it has finished no epoch")
+        raise UserError(f"run={run}: no {run.best}; no epoch is finished yet")
     model: nn.Module = build(run.config, "model", (nn.Module, LayerFamily))
     load_checkpoint(model, run.best)
     return model.eval()
@@ -44,7 +44,7 @@ def choose_device(run: RunFolder, asked: str) -> torch.device:
     try:
         return torch.empty(0, device=asked).device
     except (RuntimeError, AssertionError, TypeError) as error:  # CUDA builds raise the second
-        raise UserError(f"device={asked}: there is none here; device=auto takes any") from error
+        raise UserError(f"device={asked}: not available; use device=auto") from error
 
 
 def load_checkpoint(model: nn.Module, path: Path) -> None:
@@ -71,8 +71,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code is not None:
             raise UserError(
-                f"{path}: refused, as it would run code ({code[1]}); a checkpoint holds nothing "
-                "but weights: get it anew from where you trust it"
+                f"{path}: refused, as it would run code ({code[1]}); a checkpoint holds only "
+                "weights; get it again from a source that you trust"
             ) from error
         raise UserError(f"{path}: not a checkpoint of a run, or damaged") from error
     return checkpoint

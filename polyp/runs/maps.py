@@ -50,7 +50,7 @@ def evaluate_maps(asked: DictConfig, data_choice: str | None) -> dict[str, Any]:
     if not maps.is_dir():
         raise UserError(f"maps={maps}: no such folder")
     if output.exists():
-        raise UserError(f"output={output}: exists; name a new folder")
+        raise UserError(f"output={output}: exists; choose a new folder")
     if not asked.get("metrics"):
         raise UserError("metrics= is missing, as metrics=[dice_256,iou_256] of the literature")
     metrics = instantiate(asked.metrics)
@@ -62,7 +62,7 @@ def evaluate_maps(asked: DictConfig, data_choice: str | None) -> dict[str, Any]:
     files = {path.stem: path for path in sorted(maps.glob("*.png"))}
     found = [sample for sample in samples if sample.id in files]
     if not found:
-        raise UserError(f"maps={maps}: holds no PNG that is named as an image of {dataset.name}")
+        raise UserError(f"maps={maps}: no PNG in it has the name of an image of {dataset.name}")
 
     rows = []
     for sample in tqdm(found, desc="maps", unit="image", disable=None):
@@ -84,7 +84,7 @@ def evaluate_maps(asked: DictConfig, data_choice: str | None) -> dict[str, Any]:
         if isinstance(value, dict) and value["mean"] is not None:
             log.info("%s %.4f on %d images", name, value["mean"], len(found))
     if missing := len(samples) - len(found):
-        log.info("%d of %d images have no map and are left out", missing, len(samples))
+        log.info("%d of %d images have no map and are skipped", missing, len(samples))
     return summary
 
 

@@ -59,7 +59,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         The best validation Dice, for a sweep to maximise.
 
     Raises:
-        UserError: for everything that a user can mend.
+        UserError: for mistakes of the user.
         Stopped: SIGTERM or Ctrl-C came.
     """
     run_folder = RunFolder(folder)
@@ -175,7 +175,7 @@ def _resumed_checkpoint(config: DictConfig, folder: RunFolder) -> Path | None:
         resume = Path(config.resume)
         if not resume.is_file():
             raise UserError(
-                f"resume={resume}: no such file; it names a checkpoint, as "
+                f"resume={resume}: no such file; give a checkpoint, for example "
                 "outputs/…/checkpoints/last.ckpt"
             )
         return resume
@@ -249,8 +249,8 @@ def _check_sweep(trainer: Trainer) -> None:
     if in_sweep and trainer.world_size > 1 and not SLURMEnvironment.detect():
         # Each process would make the sweep by itself, and a sampler propose other values in each.
         raise UserError(
-            f"a sweep (-m) trains each run in one process, and here are {trainer.world_size}: "
-            "trainer=auto, or these runs one by one"
+            f"a sweep (-m) trains each run in one process, but the trainer has "
+            f"{trainer.world_size}: use trainer=auto, or start the runs one by one"
         )
 
 

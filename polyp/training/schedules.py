@@ -24,7 +24,7 @@ class _OneCycle(OneCycleLR):
         if state_dict["total_steps"] != self.total_steps:
             raise UserError(
                 f"resume: the checkpoint is of a one-cycle schedule of {state_dict['total_steps']} "
-                f"steps, and here are {self.total_steps}: it can only go on with the same "
+                f"steps, this run has {self.total_steps}: it can only be resumed with the same "
                 "trainer.max_epochs, data.batch_size and training images"
             )
         super().load_state_dict(state_dict)

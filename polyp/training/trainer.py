@@ -20,7 +20,7 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
     Args:
         precision: as Lightning's; or "auto": bfloat16 autocast on GPUs that have it, else float32;
             or "bf16-auto": that, and bfloat16 autocast also on CPUs that multiply it natively.
-            Elsewhere it takes many times as long as float32, and one who asks for it is warned.
+            Elsewhere it takes many times as long as float32, and asking for it logs a warning.
         options: arguments of `lightning.Trainer`.
 
     Raises:
@@ -34,8 +34,8 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
         precision = "bf16-mixed" if wanted and native else "32-true"
     elif str(precision).startswith("bf16") and not native:
         log.warning(
-            "trainer.precision=%s: this processor has no bfloat16 of its own, and takes many times "
-            "as long as with 32-true; bf16-auto uses it only where it is fast",
+            "trainer.precision=%s: this processor does not support bfloat16 natively, which is "
+            "many times slower than 32-true; bf16-auto uses bfloat16 only where it is fast",
             precision,
         )
     try:

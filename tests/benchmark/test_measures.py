@@ -92,7 +92,7 @@ def test_the_page_is_printed_and_holds_what_has_a_target(measured, tmp_path, cap
         ("rounds=0", "rounds=0: must be a whole number of at least 1"),
         ("sweep.rounds=few", "sweep.rounds=few: must be a positive whole number"),
         ("data.model=unet", "data.model=unet: must be one of p4unet, se2unet, steerableunet"),
-        ("device=cuda:77", "device=cuda:77: there is none here"),
+        ("device=cuda:77", "device=cuda:77: not available"),
     ],
 )
 def test_a_wrong_option(script_refused, tmp_path, option, expected):

@@ -155,7 +155,7 @@ def test_a_file_is_replaced_only_if_asked(script, script_refused, trained_run, t
     path.write_text("an older one")
     arguments = [f"run={trained_run}", f"output={path}"]
     line = script_refused("export", *arguments)
-    assert f"output={path}: there is one already; overwrite=true replaces it" in line
+    assert f"output={path}: already exists; overwrite=true replaces it" in line
     assert path.read_text() == "an older one"
     script("export", *arguments, "overwrite=true")
     torch.export.load(path)

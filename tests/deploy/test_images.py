@@ -89,11 +89,11 @@ def test_what_is_left_out_is_told_by_reason(tree, caplog):
         recursive("one")
         recursive.tell()
     assert caplog.messages == [
-        "left out, as images end with .bmp .jpeg .jpg .png .tif .tiff .webp: notes.txt",
-        "left out, as recursive=true looks into folders: odd [1], = ü, one",
-        "left out, as images end with .bmp .jpeg .jpg .png .tif .tiff .webp: "
+        "skipped, as images end with .bmp .jpeg .jpg .png .tif .tiff .webp: notes.txt",
+        "skipped, as recursive=true looks into folders: odd [1], = ü, one",
+        "skipped, as images end with .bmp .jpeg .jpg .png .tif .tiff .webp: "
         "0.json, 1.json, 2.json, 3.json, 4.json and 5 more",
-        "left out, as links to folders are not followed: up",
+        "skipped, as links to folders are not followed: up",
     ]
 
 

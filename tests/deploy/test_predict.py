@@ -170,9 +170,9 @@ def test_subfolders_are_kept(script, trained_run, tmp_path, capsys):
         assert (output / "masks" / name).is_file()
         assert (output / "overlays" / name).with_suffix(".jpg").is_file()
     told = capsys.readouterr().out
-    assert "left out, as images end with" in told
+    assert "skipped, as images end with" in told
     assert "notes.txt" in told
-    assert "left out, as the results go there: out" in told
+    assert "skipped, as the results go there: out" in told
 
 
 def test_a_pattern_and_a_list(script, trained_run, images, tmp_path):
@@ -321,7 +321,7 @@ def test_a_full_disk_leaves_no_half_table(
         ("angles=0", "angles=0"),
         ("angles=[nan]", "angles=[nan]: must be"),
         ("angles=[90,inf]", "angles=[90, inf]: must be"),
-        ("device=cuda:77", "device=cuda:77: there is none here"),
+        ("device=cuda:77", "device=cuda:77: not available"),
         ("overlay=false", "overlay"),
         ("precision=int8", "precision=int8: must be float32 or bfloat16"),
         ("precision=[a]", "precision=[a]: must be"),

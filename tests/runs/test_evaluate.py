@@ -119,7 +119,7 @@ def test_other_results_are_never_overwritten(script_refused, finished_run):
         ("evaluation.angles=[0]", "evaluation.angles=[0"),
         ("evaluation.angles=[north]", "evaluation.angles=[north]"),
         ("evaluation=half_turn", "Could not find 'evaluation/half_turn'"),
-        ("device=tpu", "device=tpu: there is none here"),
+        ("device=tpu", "device=tpu: not available"),
         ("evaluation.angels=[90]", "angels"),
     ],
 )
@@ -140,7 +140,7 @@ def test_no_checkpoint(script_refused, finished_run, tmp_path):
     run = shutil.copytree(finished_run, tmp_path / "run")
     (run / "checkpoints" / "best.ckpt").unlink()
     line = script_refused("evaluate", f"run={run}")
-    assert f"no {run / 'checkpoints' / 'best.ckpt'}; it has finished no epoch" in line
+    assert f"no {run / 'checkpoints' / 'best.ckpt'}; no epoch is finished yet" in line
     assert not (run / "evaluation").exists()
 
 
@@ -162,5 +162,5 @@ def test_an_output_that_is_something_else(script_refused, finished_run, tmp_path
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     line = script_refused("evaluate", f"run={finished_run}", f"output={tmp_path / 'mine'}")
-    assert "exists, and is no evaluation" in line
+    assert "exists, and is not an evaluation" in line
     assert len(list((tmp_path / "mine").iterdir())) == 1

@@ -174,5 +174,5 @@ def test_devices(finished_run):
     assert choose_device(saved, "auto").type == "cpu"  # it was trainer=cpu
     assert choose_device(saved, "cpu").type == "cpu"
     for asked in ("tpu", "cuda:99", "GPU"):
-        with pytest.raises(UserError, match=f"device={asked}: there is none here"):
+        with pytest.raises(UserError, match=f"device={asked}: not available"):
             choose_device(saved, asked)

@@ -47,5 +47,5 @@ def test_one_cycle_goes_on_with_its_own_length_alone():
 
     state = schedule(100).state_dict()
     schedule(100).load_state_dict(state)
-    with pytest.raises(UserError, match=r"100 steps, and here are 150: .*trainer\.max_epochs"):
+    with pytest.raises(UserError, match=r"100 steps, this run has 150: .*trainer\.max_epochs"):
         schedule(150).load_state_dict(state)
