@@ -59,8 +59,8 @@ def evaluate_maps(asked: DictConfig, data_choice: str | None) -> dict[str, Any]:
     if dataset.num_classes != len(task.names):
         raise UserError(f"data={data_choice}: maps are of one class, its masks of several")
     samples = _samples(asked, dataset)
-    files = {path.stem: path for path in sorted(maps.glob("*.png"))}
-    found = [sample for sample in samples if sample.id in files]
+    files = {sample.id: maps / f"{sample.id}.png" for sample in samples}
+    found = [sample for sample in samples if files[sample.id].is_file()]
     if not found:
         raise UserError(f"maps={maps}: no PNG in it has the name of an image of {dataset.name}")
 
