@@ -67,7 +67,7 @@ def test_refused(script_refused, folder_dataset, maps, tmp_path):
     assert not output.exists()
     for path in maps.iterdir():
         path.rename(path.with_stem(f"other-{path.stem}"))
-    assert "no PNG that is named as an image" in script_refused("evaluate", *given, METRICS)
+    assert "no PNG in it has the name of an image" in script_refused("evaluate", *given, METRICS)
 
 
 def test_maps_of_a_real_external_test_set(script, real_data, tmp_path):
