@@ -395,6 +395,7 @@ def test_a_wrong_number_of_processes(refused, monkeypatch):
 
 def test_no_sweep_in_several_processes(command_line, capfd, tmp_path):
     options = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    options += ["trainer.sync_batchnorm=false"]
     with pytest.raises(SystemExit):
         command_line("-m", *TINY_SYNTHETIC, *options, f"hydra.sweep.dir={tmp_path}")
     assert "a sweep (-m) trains each run in one process" in capfd.readouterr().err
