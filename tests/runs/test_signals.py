@@ -87,7 +87,9 @@ def terminated(command_line, monkeypatch, capfd) -> Callable[..., Path]:
                 command_line(*arguments, folder="stopped")
         assert exit.value.code == 143
         assert signal.getsignal(signal.SIGTERM) == before
-        folder = Path(next(a for a in sys.argv if "hydra.run.dir=" in a).partition("=")[2])
+        folder = Path(
+            next(a for a in sys.argv if "hydra.run.dir=" in a).partition("=")[2].strip("'")
+        )
         (line,) = capfd.readouterr().err.splitlines()
         assert line == f"terminated: resume={last(folder)} hydra.run.dir={folder} goes on"
         return folder
@@ -140,8 +142,7 @@ def test_how_to_go_on_can_be_copied_to_a_shell(tmp_path):
 def test_an_epoch_goes_on_with_its_batches_alone(terminated, refused):
     resume = f"resume={last(terminated(('training_step', 0, 0), *TINY_SYNTHETIC))}"
     line = refused(*TINY_SYNTHETIC, resume, "data.batch_size=2")
-    assert "14 training images, 4 a batch" in line
-    assert "14 training images, 2 a batch" in line
+    assert "data.batch_size=4, here it is 2" in line
 
 
 def test_terminated_in_the_final_measurement(command_line, monkeypatch, capfd, whole):
@@ -151,7 +152,7 @@ def test_terminated_in_the_final_measurement(command_line, monkeypatch, capfd, w
         with pytest.raises(SystemExit) as exit:
             command_line(*OPTIONS)
     assert exit.value.code == 143
-    folder = Path(sys.argv[-1].partition("=")[2])
+    folder = Path(sys.argv[-1].partition("=")[2].strip("'"))
     assert capfd.readouterr().err.startswith(f"terminated: resume={last(folder)} ")
     assert_equal(whole, command_line(*OPTIONS, f"resume={last(folder)}", folder="run"))
 
