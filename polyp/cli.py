@@ -193,6 +193,9 @@ def user_message(error: BaseException) -> str | None:
             return one_line(f"{cause}\n{more}")
         if isinstance(cause, HydraException | OmegaConfBaseException):
             return one_line(str(cause))
+        if "Config group override must be" in str(cause):  # Hydra does not say which
+            groups = "data=, model=, metrics= and the like name files of configs/"
+            return one_line(f"{cause}: {groups}")
     return None
 
 

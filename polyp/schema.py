@@ -121,13 +121,15 @@ SE2 = {
     "sigma": number(least=0.1, most=10),  # in pixels: narrower is no weight, wider all the same
     "reflections": TRUTH,
 }
-ADAM = {"lr": number(above=0, most=100), "weight_decay": number(least=0)}
+ADAM = {"lr": number(above=0, most=100), "weight_decay": number(least=0, most=10)}
 LOSS = {"bce": WEIGHT, "cross_entropy": WEIGHT, "dice": WEIGHT, "smooth": number(above=0)}
 DATA = {
     "image_size": whole(8, 16384),
     "batch_size": whole(1),
     "channels": whole(1),
     "split_seed": whole(0),
+    "seed": whole(0),
+    "augmentation": Rule(lambda value: isinstance(value, list), "a list of transforms"),
     "train_fraction": number(above=0, most=1),
     "partial": TRUTH,
     "num_workers": whole(0),

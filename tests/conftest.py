@@ -82,21 +82,17 @@ TINY = [
 TINY_SYNTHETIC = [*TINY, "data.dataset.images=20"]
 
 
-def command_line_in(place: Path, *arguments: str) -> Path:
-    """Runs the command `train` in this process, as the shell would; gives the run's folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train.py", *arguments, f"hydra.run.dir={place}"])
-        patch.delenv("HYDRA_FULL_ERROR", raising=False)
-        train.main()
-    return place
-
-
 @pytest.fixture
-def command_line(tmp_path: Path) -> Callable[..., Path]:
-    """As `command_line_in`, in a folder of the test's."""
+def command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+    """Runs the command `train` in this process, as the shell would; gives the run's folder."""
 
     def run(*arguments: str, folder: str = "run") -> Path:
-        return command_line_in(tmp_path / folder, *arguments)
+        place = tmp_path / folder
+        arguments = (*arguments, f"hydra.run.dir={place}")
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        train.main()
+        return place
 
     return run
 

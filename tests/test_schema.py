@@ -35,7 +35,7 @@ LIST = "must be a list, and each element a finite number"
             for value in ("nan", -1, 0, "inf", "x")
         ),
         *((f"optimizer.lr={value}", POSITIVE) for value in (0, "abc", "inf", -1, "null", "nan")),
-        ("optimizer.weight_decay=-1", "a number at least 0"),
+        ("optimizer.weight_decay=-1", "a number at least 0 and at most 10"),
         ("optimizer=sgd optimizer.momentum=2", "below 1"),
         ("schedule.warmup=2", "above 0 and below 1"),
         ("model=se2unet_small model.layers.sigma=1e6", "at least 0.1 and at most 10"),
@@ -50,6 +50,9 @@ LIST = "must be a list, and each element a finite number"
         *((f"data.image_size={value}", "from 8 to 16384") for value in (0, -1, 1e9, "null", "x")),
         *((f"data.batch_size={value}", "at least 1") for value in (0, 2.5, "x", "null", "true")),
         *((f"seed={value}", "from 0 to 4294967295") for value in (-1, 0.5, "x", 2**32, "null")),
+        ("data.seed=-1", "data.seed=-1: must be a whole number"),
+        ("data.augmentation=rot90", "data.augmentation=rot90: must be a list of transforms"),
+        ("metrics=1", "name files of configs/"),
         ("init_from_seen=maybe", "must be true or false"),
         ("trainer.max_epoch=3", "there is no such key; did you mean trainer.max_epochs?"),
         ("modle=unet", "modle: there is no such key; did you mean model?"),

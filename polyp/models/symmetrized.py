@@ -1,6 +1,7 @@
 """Any network, averaged over a group of rotations and reflections."""
 
 import re
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class Symmetrized(SegmentationModel):
         if not re.fullmatch(r"d4|c[1-9]\d*", str(group)):
             raise UserError(f"group={group}: must be c4, d4, or c and a number, as c12")
         super().__init__(getattr(model, "in_channels", 3))
-        self.model = model
+        self.model: Any = model  # which has a check_size too
         self.angles = [360 * k / int(group[1:]) for k in range(int(group[1:]))]
         self.mirrors = (False, True) if group == "d4" else (False,)
         self.in_training = in_training
@@ -60,7 +61,7 @@ class Symmetrized(SegmentationModel):
                 logits.append(back.flip(3) if mirrored else back)
                 # How much of a pixel stays within the image when turned: the rest of `back` is 0.
                 weights.append(_turn(torch.ones_like(turned[:1, :1]), -angle))
-        return sum(logits) / sum(weights)
+        return torch.stack(logits).sum(dim=0) / torch.stack(weights).sum(dim=0)
 
 
 def _turn(x: Tensor, angle: float) -> Tensor:

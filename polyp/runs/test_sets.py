@@ -39,8 +39,9 @@ class TestSet:
 
     def digests(self) -> dict[str, str]:
         """What each image holds, by id."""
+        assert self.data.prepared is not None  # after `setup`
         samples = self.data.prepared.samples
-        ids = [samples[row].id for row in self.data.part(self.part).rows]
+        ids = [samples[row].id for row in self.data.part(self.part).rows if row is not None]
         return {id: self.data.digests[id][0] for id in ids}
 
 

@@ -2,19 +2,25 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from polyp.commands import train
 from polyp.data import DataModule, PairedFolders, Synthetic
-from tests.conftest import TINY_SYNTHETIC, command_line_in, write_pairs
+from tests.conftest import TINY_SYNTHETIC, write_pairs
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     """A finished run. For tests that only read it."""
-    return command_line_in(tmp_path_factory.mktemp("identity") / "run", *TINY_SYNTHETIC)
+    place = tmp_path_factory.mktemp("identity") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train.py", *TINY_SYNTHETIC, f"hydra.run.dir={place}"])
+        train.main()
+    return place
 
 
 @pytest.fixture
