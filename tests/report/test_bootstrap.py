@@ -194,7 +194,7 @@ def test_intervals_cover_the_truth(seeds, sequences, shape):
 @pytest.mark.parametrize("shape", ["gaussian", "beta"])
 @pytest.mark.parametrize(("seeds", "sequences"), DESIGNS)
 def test_a_thousand_intervals_cover_the_truth(seeds, sequences, shape):
-    """The design of the study within 93 to 97 %; others with 1 % more for the chance of 1,000 draws.
+    """The design of the study within 93 to 97 %; others 1 % more, for the chance of 1,000 draws.
 
     3 × 29 gaussian: 97.1 % of these 1,000 draws, 95.3 % of 4,000 others.
     """
