@@ -178,9 +178,6 @@ def test_means_and_spread_of_the_hierarchy_are_those_it_names(shape):
         assert stats.skew(drawn.ravel()) < -0.8
 
 
-DESIGNS = [(5, 29), (3, 29), (3, 15)]
-
-
 @pytest.mark.parametrize(
     ("seeds", "sequences", "shape"), [(5, 29, "gaussian"), (3, 29, "gaussian"), (3, 15, "beta")]
 )
@@ -192,12 +189,7 @@ def test_intervals_cover_the_truth(seeds, sequences, shape):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["gaussian", "beta"])
-@pytest.mark.parametrize(("seeds", "sequences"), DESIGNS)
-def test_a_thousand_intervals_cover_the_truth(seeds, sequences, shape):
-    """The design of the study within 93 to 97 %; others 1 % more, for the chance of 1,000 draws.
-
-    3 × 29 gaussian: 97.1 % of these 1,000 draws, 95.3 % of 4,000 others.
-    """
-    slack = 0 if (seeds, sequences) == (5, 29) else 0.01
-    for covered in coverage(Hierarchy(seeds, (20,) * sequences, shape), 1000):
-        assert 0.93 - slack <= covered <= 0.97 + slack
+def test_a_thousand_intervals_cover_the_truth(shape):
+    """Five seeds, 29 sequences, 20 images each: as in the study."""
+    for covered in coverage(Hierarchy(5, (20,) * 29, shape), 1000):
+        assert 0.93 <= covered <= 0.97
