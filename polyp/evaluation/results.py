@@ -207,4 +207,6 @@ def _summary(values: pd.Series, units: Sequence[str] | None, seed: int) -> dict:
         return {"mean": None, "median": None, "std": None, "ci95": None, "undefined": undefined}
     kept = None if units is None else list(np.array(units)[defined])
     result = summary(values.to_numpy()[defined], seed, kept)
+    if kept is not None and len(set(kept)) == 1:
+        result["ci95"] = None  # a single group says nothing about others
     return {**result, "undefined": undefined} if undefined else result

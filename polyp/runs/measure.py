@@ -129,12 +129,15 @@ def log_summary(metrics: dict[str, Any]) -> None:
         where = f"{name}: " if name else ""
         grouped = f" in {test['groups']} groups" if "groups" in test else ""
         scores = {key: value for key, value in test.items() if isinstance(value, dict)}
-        if dice := scores.pop("dice", None):
+        if (dice := scores.pop("dice", None)) and dice["mean"] is not None:
+            interval = ""
+            if dice["ci95"] is not None:
+                interval = "95% interval {:.4f} to {:.4f}, ".format(*dice["ci95"])
             log.info(
-                "%stest Dice %.4f (95%% interval %.4f to %.4f, median %.4f) on %d images%s",
+                "%stest Dice %.4f (%smedian %.4f) on %d images%s",
                 where,
                 dice["mean"],
-                *dice["ci95"],
+                interval,
                 dice["median"],
                 test["images"],
                 grouped,

@@ -166,6 +166,13 @@ def test_several_classes_are_scored_apart_and_on_average():
     ]
 
 
+def test_a_single_group_has_no_interval():
+    batch = {**blobs(3), "group": ["v1"] * 3}
+    found = evaluate(Shifted(), Binary(), [batch], METRICS, [90], "cpu").summary()["test"]
+    assert (found["groups"], found["dice"]["ci95"]) == (1, None)
+    assert 0 < found["dice"]["mean"] < 1
+
+
 def test_undefined_values_are_counted_and_left_out():
     batch = {"id": ["a", "b", "c"], "group": ["", "", ""]}
     values = np.array([[1.0], [np.nan], [3.0]])
