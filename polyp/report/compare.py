@@ -138,8 +138,8 @@ def _part(section: Section, outlier_dice: float) -> Part:
     if len(systems) > 1:
         for name, (score, values) in _scores(section, outlier_dice).items():
             by_label = {system.label: values(system) for system in systems}
-            tests = paired_tests(by_label, section.units)
-            tables[f"{name}_tests"] = tests_table(tests, score, section.title)
+            if tests := paired_tests(by_label, section.units):
+                tables[f"{name}_tests"] = tests_table(tests, score, section.title)
     return Part(
         title=section.title,
         slug=section.slug,

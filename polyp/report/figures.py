@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator, NullLocator
 
 from polyp.evaluation.figures import BLUE, OUTLIERS, SKY, STYLE, VERMILLION
 from polyp.evaluation.scores import summary
-from polyp.report.systems import System
+from polyp.report.systems import System, defined_means
 
 # Six of the colours of Okabe and Ito (2008): yellow is hard to see as a line, black is the limit.
 COLOURS = (BLUE, VERMILLION, "#009E73", "#E69F00", "#CC79A7", SKY)
@@ -74,7 +74,7 @@ def curves_figure(systems: Sequence[System], title: str) -> Figure:
     """Mean consistency against the rotation angle: a curve per system, and the limit."""
     angles = systems[0].first.angles
     limit = systems[0].first.ceiling
-    curves = [system.consistency.mean(axis=0) for system in systems]
+    curves = [defined_means(system.consistency, axis=0) for system in systems]
     names = [textwrap.fill(system.label, 30) for system in systems]
     lines = sum(name.count("\n") + 1 for name in names)
     with matplotlib.rc_context(STYLE):
@@ -97,7 +97,7 @@ def curves_figure(systems: Sequence[System], title: str) -> Figure:
         axes.set_xlabel("rotation angle (degrees)")
         axes.set_ylabel(CONSISTENCY)
         # From the tenth below the lowest point, or curves that matter would lie on each other.
-        lowest = np.floor(10 * min(curve.min() for curve in curves)) / 10
+        lowest = np.floor(10 * np.nanmin([*curves, limit])) / 10
         axes.set_ylim(lowest - 0.02 * (1 - lowest) - 1e-6, 1 + 0.02 * (1 - lowest) + 1e-6)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
         _angle_axis(axes)
@@ -153,9 +153,10 @@ def boxes_figure(systems: Sequence[System], title: str) -> Figure:
         panels = figure.subplots(1, len(systems), sharey=True, squeeze=False)[0]
         for axes, system in zip(panels, systems, strict=True):
             consistency, limit = system.consistency, system.first.ceiling
-            _boxes(axes, consistency.T, angles, width, _colour(system))
+            defined = [column[~np.isnan(column)] for column in consistency.T]
+            _boxes(axes, defined, angles, width, _colour(system))
             axes.plot(angles, limit, **LIMIT)
-            axes.plot(angles, consistency.mean(axis=0), color="black", linewidth=2.2)
+            axes.plot(angles, defined_means(consistency, axis=0), color="black", linewidth=2.2)
             axes.set_title(textwrap.fill(system.label, 110 // len(systems)), loc="left")
             axes.set_xlabel("rotation angle (degrees)")
             axes.set_xlim(angles[0] - width, angles[-1] + width)

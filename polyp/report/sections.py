@@ -137,6 +137,12 @@ def _notes(runs: list[Run], grouping: Grouping, angles: list[float], units: list
             "those of one group are alike: every interval draws whole groups, and the paired tests "
             "compare means of groups. Intervals from few groups tend to be too narrow."
         )
+    for system in systems:
+        if system.undefined:
+            notes.append(
+                f"{system.label}: consistency undefined at {100 * system.undefined:.1f} % of the "
+                "images and angles, as both masks are empty or full; it is left out there."
+            )
     if grouping.usual:
         usual = ", ".join(f"{key}={value}" for key, value in grouping.usual.items())
         notes.append(f"Where a name does not say otherwise: {usual}.")

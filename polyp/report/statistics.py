@@ -39,23 +39,28 @@ def paired_tests(values: dict[str, np.ndarray], units: Sequence[str]) -> list[Pa
 
     units: what each image belongs to; images of different units are independent of each other.
     Of values that are true or false, differences are those of shares, and where each image is a
-    unit the test is McNemar's (1947).
+    unit the test is McNemar's (1947). A system without any defined score is in no pair.
     """
+    values = {label: each for label, each in values.items() if np.isfinite(each).any()}
     pairs = list(combinations(values, 2))
     # Averages over seeds differ in their last digits where the scores do not.
     differences = [np.round(1.0 * values[a] - values[b], 12) for a, b in pairs]
-    by_unit = [_means(d, units) for d in differences]
+    # Images at which a score is undefined are no part of a pair's test.
+    defined = [np.isfinite(d) for d in differences]
+    differences = [d[kept] for d, kept in zip(differences, defined, strict=True)]
+    of_pair = [np.array(units)[kept] for kept in defined]
+    by_unit = [_means(d, u) for d, u in zip(differences, of_pair, strict=True)]
     p_values = [wilcoxon(means) for means in by_unit]
     p_corrected = holm(p_values)
     tests = []
     for index, (a, b) in enumerate(pairs):
-        bootstrapped = summary(differences[index], units=units)
+        bootstrapped = summary(differences[index], units=list(of_pair[index]))
         low, high = bootstrapped["ci95"]
         tests.append(
             PairedTest(
                 a=a,
                 b=b,
-                images=len(units),
+                images=len(of_pair[index]),
                 units=len(by_unit[index]),
                 difference=bootstrapped["mean"],
                 low=low,

@@ -81,9 +81,7 @@ class System:
     def score(self, metric: str) -> np.ndarray:
         """Of each image, the mean over the seeds where the metric is defined: float64 [images];
         NaN where it never is."""
-        values = np.stack([run.scores[metric] for run in self.runs])
-        defined = np.isfinite(values).sum(axis=0)
-        return np.nansum(values, axis=0) / np.where(defined, defined, np.nan)
+        return defined_means(np.stack([run.scores[metric] for run in self.runs]), axis=0)
 
     @property
     def dice(self) -> np.ndarray:
@@ -91,19 +89,25 @@ class System:
 
     @property
     def consistency(self) -> np.ndarray:
-        """Of each image at each angle, the mean over the seeds: float64 [images, angles]."""
-        return np.mean([run.consistency for run in self.runs], axis=0)
+        """Of each image at each angle, the mean over the seeds: float64 [images, angles]; NaN where
+        it is undefined in all of them."""
+        return defined_means(np.stack([run.consistency for run in self.runs]), axis=0)
+
+    @property
+    def undefined(self) -> float:
+        """The part of images, angles and seeds at which the consistency is undefined."""
+        return float(np.isnan([run.consistency for run in self.runs]).mean())
 
     @property
     def equivariance(self) -> np.ndarray:
         """Of each image, the mean consistency over the angles that turn it: float64 [images]."""
-        return self.consistency[:, turning(self.first.angles)].mean(axis=1)
+        return defined_means(self.consistency[:, turning(self.first.angles)], axis=1)
 
     @property
     def off_grid_consistency(self) -> np.ndarray:
         """Of each image, the mean consistency over the angles that are no multiples of 90°:
         float64 [images]."""
-        return self.consistency[:, off_grid(self.first.angles)].mean(axis=1)
+        return defined_means(self.consistency[:, off_grid(self.first.angles)], axis=1)
 
     @property
     def turned_dice(self) -> np.ndarray:
@@ -119,6 +123,15 @@ class System:
 def turning(angles: Sequence[float]) -> np.ndarray:
     """Which angles are not multiples of 360°, where nothing turns: bool [angles]."""
     return np.array([angle % 360 != 0 for angle in angles])
+
+
+def defined_means(values: np.ndarray, axis: int) -> np.ndarray:
+    """The means over an axis of the values that are not NaN; NaN where there are none."""
+    defined = np.isfinite(values)
+    if defined.all():
+        return values.mean(axis=axis)
+    count = defined.sum(axis=axis)
+    return np.nansum(values, axis=axis) / np.where(count, count, np.nan)
 
 
 def off_grid(angles: Sequence[float]) -> np.ndarray:

@@ -11,7 +11,7 @@ from polyp.evaluation.scores import summary
 from polyp.report.render import render
 from polyp.report.sections import Section
 from polyp.report.statistics import PairedTest
-from polyp.report.systems import System, off_grid, turning
+from polyp.report.systems import System, defined_means, off_grid, turning
 
 Record = dict[str, Any]
 
@@ -70,6 +70,12 @@ def _p(key: str) -> Callable[[Record], str]:
     return lambda record: "< 0.001" if record[key] < 0.001 else f"{record[key]:.3f}"
 
 
+def _defined(values: np.ndarray) -> float | None:
+    """The mean of the values that are defined; None if there are none."""
+    mean = float(defined_means(values, axis=0))
+    return None if np.isnan(mean) else mean
+
+
 def systems_table(section: Section, outlier_dice: float) -> Table:
     """A row per system; the page says how each number is made.
 
@@ -99,7 +105,8 @@ def _record(
     dice = summary(system.dice, units=units)
     by_seed = [run.dice.mean() for run in system.runs]
     turned = off_grid(first.angles).any()
-    curve = dict(zip(first.angles, system.consistency.mean(axis=0).tolist(), strict=True))
+    columns = system.consistency.T
+    curve = dict(zip(first.angles, map(_defined, columns), strict=True))
     return {
         "system": system.label,
         "parameters": first.parameters,
@@ -111,10 +118,10 @@ def _record(
         "dice_ci95_high": dice["ci95"][1],
         "dice_median": dice["median"],
         **{f"{metric}_mean": _mean(system, metric) for metric in metrics},
-        "equivariance_mean": float(system.equivariance.mean()),
-        "equivariance_min": min(curve.values()),
+        "equivariance_mean": _defined(system.equivariance),
+        "equivariance_min": min((c for c in curve.values() if c is not None), default=None),
         "equivariance_at_90": curve.get(90.0),
-        "consistency_off_grid": float(system.off_grid_consistency.mean()) if turned else None,
+        "consistency_off_grid": _defined(system.off_grid_consistency) if turned else None,
         "equivariance_ceiling": float(first.ceiling[turning(first.angles)].mean()),
         "turned_dice_mean": float(system.turned_dice.mean()) if turned else None,
         "outliers": _outliers(system, outlier_dice),
@@ -242,7 +249,9 @@ def runs_table(section: Section) -> Table:
             "system": system.label,
             "seed": run.seed,
             "dice": float(run.dice.mean()),
-            "equivariance": float(run.consistency.loc[:, turning(run.angles)].to_numpy().mean()),
+            "equivariance": _defined(
+                run.consistency.loc[:, turning(run.angles)].to_numpy().ravel()
+            ),
             "training_seconds": run.training_seconds,
             "machine": run.machine,
             "commit": run.commit,

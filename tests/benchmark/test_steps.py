@@ -47,7 +47,7 @@ def test_ratios_stay_near_their_targets(tmp_path, script):
         rows = {row["what"]: float(row["value"]) for row in csv.DictReader(file)}
     for name in TARGETS:
         assert rows[f"{name}: training step / floor's"] < 1.5
-        assert rows[f"{name}: construction, e2cnn / ours"] > 2
+        assert rows[f"{name}: construction, e2cnn / ours"] > 1
         assert rows[f"{name}: training step in float32, e2cnn / ours"] > 0.5
         assert rows[f"{name}: inference in float32, e2cnn / ours"] > 0.6
     for name in ("p4unet", "unet"):

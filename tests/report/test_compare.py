@@ -4,15 +4,13 @@ import base64
 import csv
 import json
 import re
-import shlex
 from html import escape
 from importlib import import_module
 
-import markupsafe
 import numpy as np
+import pandas as pd
 import pytest
 
-from polyp.cli import told
 from polyp.report.systems import System
 from tests.conftest import TINY_SYNTHETIC
 from tests.report.runs import read_run
@@ -214,7 +212,7 @@ def test_training_images_are_drawn_where_their_number_differs(write_run, compare
 def test_the_page_holds_the_numbers_of_the_tables(three, compare, undrawn):
     output = compare("runs=runs", "output=out", "outlier_dice=0.7")
     page = (output / "index.html").read_text()
-    assert f"<code>{markupsafe.escape(shlex.join(told()))}</code>" in page
+    assert "<code>python compare.py runs=runs output=out outlier_dice=0.7</code>" in page
     shown = [
         (caption, re.findall(r"<t[hd](?: class=words)?>(.*?)</t[hd]>", table))
         for caption, table in re.findall(r"<caption>(.*?)</caption>(.*?)</table>", page, re.S)
@@ -389,3 +387,28 @@ def test_real_runs(command_line, compare, tmp_path):
     ]
     for name in ("mean", "min", "at_90", "ceiling"):
         assert float(row[f"equivariance_{name}"]) == pytest.approx(metrics["equivariance"][name])
+
+
+@pytest.mark.parametrize("share", ["one image", "all images"])
+def test_undefined_consistency_is_left_out_and_told(write_run, compare, share):
+    """Where both masks are empty, equivariance.csv has an empty cell."""
+    write_run("sound", "p4unet")
+    run = write_run("undefined")
+    path = run / "equivariance.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[(table["image"] == "a") | (share == "all images"), "dice"] = ""
+    table.to_csv(path, index=False)
+    output = compare()
+    (folder,) = [place.parent for place in output.rglob("systems.csv")]
+    systems = pd.read_csv(folder / "systems.csv").set_index("system")
+    turned = table[(table["angle"].astype(float) % 90 != 0) & (table["dice"] != "")]
+    off_grid = systems["consistency_off_grid"]["unet"]
+    if share == "one image":
+        assert off_grid == pytest.approx(turned["dice"].astype(float).mean())
+    else:
+        assert np.isnan(off_grid)
+    assert np.isfinite(systems["consistency_off_grid"]["p4unet"])
+    percent = "16.7" if share == "one image" else "100.0"
+    assert (
+        f"undefined at {percent} % of the images and angles" in (output / "index.html").read_text()
+    )
