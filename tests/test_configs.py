@@ -78,7 +78,7 @@ def test_the_defaults(composed):
         "log_every_n_steps": 10,
     }
     assert config.evaluation.angles == QUARTER
-    assert config.evaluation.part_angles == [15, 30, 45]
+    assert config.evaluation.part_angles == [15, 45]
     assert config.evaluation.shifts is True
     assert plain(config.task) == {"_target_": "polyp.tasks.Binary", "classes": None}
     assert list(config.metrics) == ["dice", "iou", "precision", "recall"]

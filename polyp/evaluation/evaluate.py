@@ -50,7 +50,7 @@ def evaluate(
 
     The scores and the sweep share f(x): n images at a angles take n × a forward passes with 0
     among the angles, else n × (a + 1); two more for each of the part_angles; and one for each of
-    the shifts and one besides, on a canvas that is larger by two strides.
+    the shifts and one besides, on a canvas that is larger by four strides.
 
     Raises:
         UserError: there are no images, or no angle that turns them.

@@ -4,9 +4,10 @@ Convolutions are equivariant under shifts by whole pixels, pooling is not: R. Zh
 Convolutional Networks Shift-Invariant Again, ICML 2019. EQ-T of T. Karras et al., Alias-Free
 Generative Adversarial Networks, NeurIPS 2021, is the same question about generated images.
 
-The image lies on a larger canvas of zeros, so that nothing is lost or wrapped when it moves. A
-shift by the network's stride is the control: pooling is aligned there, so what is still lost has
-another cause, such as the zero padding at the border of the canvas.
+The image lies on a larger canvas of zeros, two strides wide on each side: nothing is lost or
+wrapped when it moves, and it stays a stride away from the border. A shift by the network's stride
+is the control: pooling is aligned there, so what is still lost has another cause, as the zero
+padding at the border of the canvas, which a network sees from as far as its kernels reach.
 """
 
 from collections.abc import Sequence
@@ -29,15 +30,14 @@ Shift = tuple[float, float]  # rows down, columns right, in pixels
 def sampled_shifts(stride: int) -> list[Shift]:
     """The fixed sample of shifts for a network that halves the image log₂(stride) times.
 
-    One pixel down; two whole-pixel shifts, in other directions, of about a third and two thirds of
-    the stride; half a pixel in both directions; and the stride itself, the control.
+    One pixel down; about a third of the stride up and two thirds to the right, in whole pixels; half
+    a pixel in both directions; and the stride itself, the control.
     """
     third = max(1, round(stride / 3))
     two_thirds = max(1, round(2 * stride / 3))
     return [
         (1.0, 0.0),
         (-float(third), float(two_thirds)),
-        (float(two_thirds), -float(third)),
         (0.5, 0.5),
         (float(stride), float(stride)),
     ]
@@ -96,9 +96,9 @@ def shift_batch(
 
     Args:
         stride: the network takes sizes that are multiples of it.
+        shifts: none is longer than the stride.
     """
-    margin = stride * -(-max(1, *(abs(pixels) for each in shifts for pixels in each)) // stride)
-    margins = [int(margin)] * 4
+    margins = [2 * stride] * 4
     canvas = functional.pad(batch["image"], margins)
     valid = functional.pad(batch["valid"], margins)
     masks = task.masks(model(canvas))

@@ -42,8 +42,8 @@ def test_a_shift_by_hand():
     batch = blobs(1)
     with torch.inference_mode():
         (dice,) = shift_batch(Pooling(), Binary(), batch, 4, [(1, 0)]).dice[0, 0]
-    canvas = functional.pad(batch["image"], [4] * 4)
-    valid = functional.pad(batch["valid"], [4] * 4)
+    canvas = functional.pad(batch["image"], [8] * 4)
+    valid = functional.pad(batch["valid"], [8] * 4)
     moved = canvas.roll(1, dims=2)  # nothing wraps: the margin is black
     one, other = (Pooling()(each) > 0 for each in (canvas, moved))
     one, region = one.roll(1, dims=2), valid.roll(1, dims=2)
