@@ -30,8 +30,8 @@ Shift = tuple[float, float]  # rows down, columns right, in pixels
 def sampled_shifts(stride: int) -> list[Shift]:
     """The fixed sample of shifts for a network that halves the image log₂(stride) times.
 
-    One pixel down; about a third of the stride up and two thirds to the right, in whole pixels; half
-    a pixel in both directions; and the stride itself, the control.
+    One pixel down; about a third of the stride up and two thirds to the right, in whole pixels;
+    half a pixel in both directions; and the stride itself, the control.
     """
     third = max(1, round(stride / 3))
     two_thirds = max(1, round(2 * stride / 3))
