@@ -48,13 +48,13 @@ def paired_tests(values: dict[str, np.ndarray], units: Sequence[str]) -> list[Pa
     # Images at which a score is undefined are no part of a pair's test.
     defined = [np.isfinite(d) for d in differences]
     differences = [d[kept] for d, kept in zip(differences, defined, strict=True)]
-    of_pair = [np.array(units)[kept] for kept in defined]
+    of_pair = [list(np.array(units)[kept]) for kept in defined]
     by_unit = [_means(d, u) for d, u in zip(differences, of_pair, strict=True)]
     p_values = [wilcoxon(means) for means in by_unit]
     p_corrected = holm(p_values)
     tests = []
     for index, (a, b) in enumerate(pairs):
-        bootstrapped = summary(differences[index], units=list(of_pair[index]))
+        bootstrapped = summary(differences[index], units=of_pair[index])
         low, high = bootstrapped["ci95"]
         tests.append(
             PairedTest(
