@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from polyp.errors import UserError
 from polyp.runs.folder import flat
@@ -263,7 +264,10 @@ def _missing(config: DictConfig) -> list[str]:
 def _check(node: Any, argument: str, key: str, rule: Rule) -> None:
     if not isinstance(node, DictConfig) or argument not in node:
         return
-    value = node[argument]
+    try:
+        value = node[argument]
+    except InterpolationKeyError:  # of what training alone has, as ${seed} in a download
+        return
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value, resolve=True)
     if not rule.test(value):

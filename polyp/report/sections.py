@@ -141,7 +141,7 @@ def _notes(runs: list[Run], grouping: Grouping, angles: list[float], units: list
         if system.undefined:
             notes.append(
                 f"{system.label}: consistency undefined at {100 * system.undefined:.1f} % of the "
-                "images and angles, as both masks are empty or full; it is left out there."
+                "images and angles, as both masks are empty or full; these do not count."
             )
     if grouping.usual:
         usual = ", ".join(f"{key}={value}" for key, value in grouping.usual.items())
