@@ -17,6 +17,7 @@ from polyp.data import Dataset
 from polyp.errors import UserError
 from polyp.evaluation.metrics import Dice, IoU, Metric, Precision, Recall
 from polyp.runs.folder import TABLES, RunFolder
+from polyp.runs.identity import data_identity
 from polyp.runs.loading import build, choose_device, load_model, load_task
 from polyp.runs.measure import Instrument, log_summary, measure
 from polyp.runs.provenance import provenance
@@ -78,7 +79,11 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
     if data_choice != trained_on:
         facts["trained_on"] = trained_on
         title += f", trained on {trained_on}"
-    record = {**provenance(), "run": str(saved.path.resolve()), "device": str(device)}
+    record = {
+        **provenance(data_identity(data)),
+        "run": str(saved.path.resolve()),
+        "device": str(device),
+    }
     with _new_folder(output) as path:
         folder = RunFolder(path)
         folder.write_split(_ids(data, part))

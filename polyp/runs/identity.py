@@ -5,7 +5,6 @@ It is imported before anything else is known, also to skip finished jobs of a sw
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -59,10 +58,16 @@ def make_identity(config: DictConfig, data: "DataModule") -> Identity:
     return {
         "version": VERSION,
         "config": _config(config),
-        "data": {"name": data.dataset.name, "checksum": _checksum(digests)},
+        "data": data_identity(data),
         "split": {part: {id: digests[id][0] for id in ids} for part, ids in data.ids.items()},
         "init_from": None,
     }
+
+
+def data_identity(data: "DataModule") -> dict[str, str]:
+    """`name` of the dataset and `checksum` of all its images and masks."""
+    content = json.dumps(sorted(data.digests.items())).encode()
+    return {"name": data.dataset.name, "checksum": hashlib.sha256(content).hexdigest()}
 
 
 def check_continues(there: Identity, here: Identity) -> None:
@@ -110,10 +115,6 @@ def _config(config: DictConfig) -> dict[str, Any]:
     pairs = flat({group: whole[group] for group in GROUPS if group in whole})
     counted = {key: value for key, value in pairs.items() if key not in IGNORED}
     return json.loads(json.dumps(counted, default=str))
-
-
-def _checksum(digests: Mapping[str, tuple[str, str]]) -> str:
-    return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
 
 
 def _shown(value: Any) -> str:

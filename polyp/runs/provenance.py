@@ -1,9 +1,11 @@
 """What, beside the config, a reader needs to believe the numbers of a run or to make them again."""
 
+import hashlib
 import platform
 import shlex
 import subprocess
 from datetime import UTC, datetime
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +13,48 @@ import torch
 
 import polyp
 from polyp.cli import told
+from polyp.training.trainer import cpu_multiplies_bf16
 
 
-def provenance() -> dict[str, Any]:
-    """Command, version, commit, time, versions and machine."""
+def provenance(data: dict[str, str] | None = None) -> dict[str, Any]:
+    """Command, version, commit, time, installed packages and machine.
+
+    Args:
+        data: name and checksum of the dataset, see `polyp.runs.identity.data_identity`.
+    """
     return {
         "command": shlex.join(told()),
         "version": polyp.__version__,
         "commit": _commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": data,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
+        "packages_sha256": _packages(),
         "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+        "processor": _processor(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def _packages() -> str:
+    """Of the installed packages, as `pip freeze` lists them: one name==version per line, sorted.
+    Two runs with the same checksum had the same versions of all packages."""
+    found = {f"{package.name.lower()}=={package.version}" for package in distributions()}
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
+
+
+def _processor() -> str:
+    """Its model and the widest instructions that torch uses: "AMD EPYC, AVX512, bfloat16"."""
+    bfloat16 = ["bfloat16"] if cpu_multiplies_bf16() else []
+    return ", ".join([_processor_model(), torch.backends.cpu.get_cpu_capability(), *bfloat16])
+
+
+def _processor_model() -> str:
+    info = Path("/proc/cpuinfo")  # of Linux, where platform.processor() is often empty
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:

@@ -86,14 +86,12 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         ", ".join(f"{len(ids)} {part}" for part, ids in data.ids.items()),
     )
 
-    record = provenance()
     identity = make_identity(config, data)
+    record = provenance(identity["data"])
     if config.init_from is not None:
         _warm_start(config, model, identity, test_sets)
     steps = None if resume is None else _resume(model, resume, identity)
-    if identity["init_from"] is not None:
-        record["init_from"] = identity["init_from"]
-    checkpoints = Checkpoints(folder / "checkpoints", resume, identity)
+    checkpoints = Checkpoints(folder / "checkpoints", resume, identity, record)
     # What the steps that are repeated had written is not shown beside their repetition.
     loggers = make_loggers(config.logger, folder, steps)
 
@@ -119,6 +117,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
             checkpoints,
         ],
     )
+    record["precision"] = str(trainer.precision)
     _check_sweep(trainer)
     if trainer.strategy.launcher is not None:
         # The processes that it starts wait for this one for ever, when this one has failed.
@@ -138,6 +137,10 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
             "to be measured"
         )
     take_folder(trainer, module)  # if no epoch was left to be trained
+    if identity["init_from"] is not None:
+        record["init_from"] = identity["init_from"]
+    if checkpoints.earlier:
+        record["earlier"] = checkpoints.earlier
     record["training_seconds"] = round(checkpoints.seconds, 1)
     if not trainer.is_global_zero:
         return checkpoints.best_score

@@ -31,14 +31,22 @@ class Checkpoints(Checkpoint):
         resume: the checkpoint that the run is resumed from, if any. If the run goes on in another
             folder, `take_along` copies the `best.ckpt` beside it.
         identity: what the run is, see `polyp.runs.identity`; it is kept in the checkpoints.
+        provenance: of this process, see `polyp.runs.provenance`; it is kept in the checkpoints,
+            and `earlier` has those of the processes that trained the run before it was resumed.
     """
 
     monitor = "val/dice"
 
     def __init__(
-        self, folder: Path, resume: Path | None = None, identity: dict[str, Any] | None = None
+        self,
+        folder: Path,
+        resume: Path | None = None,
+        identity: dict[str, Any] | None = None,
+        provenance: dict[str, Any] | None = None,
     ):
         self.folder, self.resume, self.identity = folder, resume, identity
+        self.provenance = provenance
+        self.earlier: list[dict[str, Any]] = []
         self.best_score = float("-inf")
         self.best_epoch = 0  # counted from 1
         self.seconds = 0.0  # of training and validation, those before a resumption counted in
@@ -58,11 +66,14 @@ class Checkpoints(Checkpoint):
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,
             "seconds": self.seconds,
+            "provenance": [*self.earlier, self.provenance],
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
         self.seconds = state_dict["seconds"]
+        # Checkpoints of version 0.1 have none.
+        self.earlier = [record for record in state_dict.get("provenance", []) if record]
 
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]

@@ -28,7 +28,7 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
     """
     _quieten_lightning()
     on_gpu = options.get("accelerator") != "cpu" and torch.cuda.is_available()
-    native = torch.cuda.is_bf16_supported() if on_gpu else _cpu_multiplies_bf16()
+    native = torch.cuda.is_bf16_supported() if on_gpu else cpu_multiplies_bf16()
     if precision in ("auto", "bf16-auto"):
         wanted = on_gpu or precision == "bf16-auto"
         precision = "bf16-mixed" if wanted and native else "32-true"
@@ -61,7 +61,7 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
     return trainer
 
 
-def _cpu_multiplies_bf16() -> bool:
+def cpu_multiplies_bf16() -> bool:
     """Whether this CPU has instructions for it: AVX512_BF16, AMX or those of ARM."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
