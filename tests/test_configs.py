@@ -108,6 +108,19 @@ EXPERIMENTS = {
         (96, 20, "cpu", "bf16-auto", QUARTER),
         {"model": ",".join(SMALL), "data": "cvc,kvasir"},
     ),
+    "folds": (
+        (96, 20, "cpu", "bf16-auto", QUARTER),
+        {
+            "model": "unet_small,p4unet_small",
+            "data": "cvc",
+            "data.fold": "1/5,2/5,3/5,4/5,5/5",
+            "seed": "0,1,2",
+        },
+    ),
+    "hospitals": (
+        (96, 20, "cpu", "bf16-auto", [0, 15, 30, 45, 60, 75, 90]),
+        {"model": "unet_small,p4unet_small", "data": "pranet", "seed": "0,1,2"},
+    ),
     "small": ((96, 10, "auto", "auto", QUARTER), None),
 }
 
@@ -132,7 +145,17 @@ def test_sizes_epochs_and_sweep_of_an_experiment(composed, name, data):
     assert config.hydra.sweeper.params == swept
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_hospitals_are_trained_on_one_and_tested_on_three(composed):
+    config = composed("experiment=hospitals")
+    assert config.data.dataset._target_ == "polyp.data.PraNet"
+    assert (config.data.dataset.trains, config.data.dataset.tests) == (["Kvasir"], ["Kvasir"])
+    tested = {name: test_set.get("dataset") for name, test_set in config.test_sets.items()}
+    assert tested["own"] is None
+    assert tested["cvc"]._target_ == "polyp.data.CVCClinicDB"
+    assert tested["colondb"]._target_ == "polyp.data.CVCColonDB"
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS.keys() - {"hospitals"}))
 def test_an_experiment_changes_nothing_else(composed, name):
     """All but what is tested above is as in a run of the defaults on the same dataset."""
     config = composed(f"experiment={name}", "data=cvc")

@@ -16,6 +16,9 @@ TEST_IDS: dict[str, list[str]] = json.loads(
     files("polyp.data").joinpath("pranet_test_ids.json").read_text(encoding="utf-8")
 )
 
+# The datasets that are trained on, and their numbers of training images.
+TRAINS = {"Kvasir": 900, "CVC-ClinicDB": 550}
+
 # The test sets and their numbers of images.
 TESTS = {
     "Kvasir": 100,
@@ -46,6 +49,8 @@ class PraNet(PairedFolders):
     Args:
         root: the folder.
         tests: names of the test sets that make up the test part, of `TESTS`.
+        trains: names of the datasets that are trained on, of `TRAINS`: both, as published, or one,
+            so that the other is of a hospital that the network has not seen.
     """
 
     help = (
@@ -53,12 +58,17 @@ class PraNet(PairedFolders):
         "CVC-ClinicDB"
     )
 
-    def __init__(self, root: str | Path, tests: Sequence[str] = ("Kvasir", "CVC-ClinicDB")):
-        if isinstance(tests, str) or not tests or not set(tests) <= TESTS.keys():
-            raise UserError(f"data.dataset.tests={tests}: must be a list of {', '.join(TESTS)}")
+    def __init__(
+        self,
+        root: str | Path,
+        tests: Sequence[str] = ("Kvasir", "CVC-ClinicDB"),
+        trains: Sequence[str] = ("Kvasir", "CVC-ClinicDB"),
+    ):
         super().__init__(root, name="PraNet")
-        self.tests = [test for test in TESTS if test in tests]
-        self.expected = 900 + 550 + sum(TESTS[test] for test in self.tests)
+        self.tests = _chosen("tests", tests, TESTS)
+        self.trains = _chosen("trains", trains, TRAINS)
+        self.expected = sum(TRAINS[name] for name in self.trains)
+        self.expected += sum(TESTS[name] for name in self.tests)
 
     def samples(self) -> list[Sample]:
         train, test = self._divided()
@@ -102,7 +112,7 @@ class PraNet(PairedFolders):
             "CVC-ColonDB": CVCColonDB(self.root / "CVC-ColonDB", distinct=False),
             "ETIS-LaribPolypDB": ETISLarib(self.root / "ETIS-LaribPolypDB"),
         }
-        return {name: originals[name] for name in TESTS if name in {*TEST_IDS, *self.tests}}
+        return {name: originals[name] for name in TESTS if name in {*self.trains, *self.tests}}
 
     def _divided(self) -> tuple[list[Sample], list[Sample]]:
         """The training and the test samples."""
@@ -114,10 +124,17 @@ class PraNet(PairedFolders):
                 if source == "train":
                     name = "CVC-ClinicDB" if sample.id.isdecimal() else "Kvasir"
                 is_test = source != "train" if "train" in sources else _is_test(name, sample.id)
-                if is_test is None or (is_test and name not in self.tests):
+                if is_test is None or name not in (self.tests if is_test else self.trains):
                     continue
                 (test if is_test else train).append(_sample(name, sample))
         return _sorted(train), _sorted(test)
+
+
+def _chosen(key: str, names: Sequence[str], known: dict[str, int]) -> list[str]:
+    """The names in the order of `known`."""
+    if isinstance(names, str) or not names or not set(names) <= known.keys():
+        raise UserError(f"data.dataset.{key}={names}: must be a list of {', '.join(known)}")
+    return [name for name in known if name in names]
 
 
 def _sorted(samples: list[Sample]) -> list[Sample]:

@@ -22,7 +22,7 @@ VERSION = 1
 # Where and how a run runs, not what it computes.
 WHERE_AND_HOW = frozenset(
     {
-        *("resume", "sweep", "data.root", "data.cache", "data.num_workers"),
+        *("resume", "sweep", "name", "data.root", "data.cache", "data.num_workers"),
         *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
         *("trainer.strategy", "trainer.sync_batchnorm"),
     }

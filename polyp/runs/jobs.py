@@ -31,7 +31,7 @@ from polyp.runs.traces import release_logs
 log = logging.getLogger(__name__)
 
 # Where and how a job runs, as users give it; the rest of it comes with trainer=.
-NOT_IN_NAMES = {"resume", "sweep", "data.root", "data.cache", "data.num_workers"}
+NOT_IN_NAMES = {"resume", "sweep", "name", "data.root", "data.cache", "data.num_workers"}
 LONGEST_NAME = 230  # bytes; file systems take 255, and something is to fit behind
 SHOWN_DIFFERENCES = 3
 

@@ -162,6 +162,20 @@ def test_pranet_is_the_same_in_both_layouts(tmp_path, singular):
     ]
 
 
+def test_pranet_of_one_hospital(tmp_path):
+    write_originals(tmp_path / "originals")
+    write_distributed(tmp_path / "pranet", tmp_path / "originals", singular=False)
+    splits = [
+        PraNet(tmp_path / name, ["Kvasir"], trains=["Kvasir"]).authors_split()
+        for name in ("originals", "pranet")
+    ]
+    assert splits[0] == splits[1]
+    assert splits[0]["train"] == ["Kvasir/cju00", "Kvasir/cju01", "Kvasir/cju02"]
+    assert set(splits[0]["test"]) == {f"Kvasir/{id}" for id in TEST_IDS["Kvasir"][:2]}
+    with pytest.raises(UserError, match="must be a list of Kvasir, CVC-ClinicDB"):
+        PraNet(tmp_path, trains=["ETIS"])
+
+
 def test_pranet_is_divided_as_published(tmp_path):
     write_originals(tmp_path)
     data = DataModule(PraNet(tmp_path), 32, 2, split="authors", partial=True)
@@ -217,4 +231,7 @@ def test_the_real_pranet(real_data, colondb):
     assert all(groups[id] in seen for id in split["test"] if id.startswith("CVC"))  # it leaks
     tests = PraNet(real_data, ["CVC-300", "CVC-ColonDB"])
     assert len(tests.authors_split()["test"]) == 60 + 359
+    one = PraNet(real_data, ["Kvasir"], trains=["Kvasir"])
+    assert [len(one.authors_split()[part]) for part in ("train", "test")] == [900, 100]
+    assert len(one.samples()) == one.expected == 1000
     assert CVCClinicDB.sequence("100") == "5"
