@@ -219,6 +219,7 @@ COMMANDS: Mapping[str, Mapping[str, Rule]] = {
         "precision": one_of("float32", "bfloat16"),
     },
     "export": {"run": PATH, "output": PATH, "overwrite": TRUTH},
+    "archive": {"output": PATH},
     "compare": {"output": PATH, "outlier_dice": number(least=0, most=1)},
     "rotation_error": {"output": FIGURE, "angles": ANGLES, "seeds": whole(1, 1000)},
     "benchmark": {

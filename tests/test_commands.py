@@ -15,7 +15,9 @@ from polyp.__main__ import main
 from polyp.cli import told
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = {"train", "evaluate", "predict", "compare", "export", "download", "benchmark"}
+COMMANDS = {
+    *("train", "evaluate", "predict", "compare", "archive", "export", "download", "benchmark")
+}
 
 
 def shell(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
@@ -132,6 +134,7 @@ def test_bash_completes(tmp_path):
         ("scripts/evaluate", "evaluate"),
         ("scripts/predict", "predict"),
         ("scripts/compare", "compare"),
+        ("scripts/archive", "archive"),
         ("scripts/export", "export"),
         ("scripts/download_data", "download"),
         ("scripts/benchmark", "benchmark"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from polyp.cli import told
 from polyp.errors import UserError
@@ -28,6 +28,7 @@ from polyp.report.tables import (
     systems_table,
     tests_table,
 )
+from polyp.runs.folder import RunFolder
 
 
 def compare(config: DictConfig) -> str:
@@ -49,10 +50,11 @@ def compare(config: DictConfig) -> str:
     Raises:
         UserError: there is nothing to compare, or `output` holds something else.
     """
-    patterns, output, outlier_dice = _checked(config)
-    runs, left_out = _read(find_runs(patterns))
+    output, outlier_dice = Path(str(config.output)), config.outlier_dice
+    folder.check(output)
+    runs, left_out = _read(find_runs(config.runs))
     if not runs:
-        raise UserError(f"runs={', '.join(patterns)}: nothing to compare; {'; '.join(left_out)}")
+        raise UserError(f"runs={config.runs}: nothing to compare; {'; '.join(left_out)}")
     sections, excluded = make_sections(runs)
     left_out += [f"{run.folder} on {run.data}: {reason}" for run, reason in excluded]
 
@@ -72,19 +74,12 @@ def compare(config: DictConfig) -> str:
     return "\n".join([*lines, f"the whole comparison: {output / 'index.html'}"])
 
 
-def _checked(config: DictConfig) -> tuple[list[str], Path, float]:
-    patterns = list(config.runs) if isinstance(config.runs, ListConfig) else [config.runs]
-    output = Path(str(config.output))
-    folder.check(output)
-    return [str(pattern) for pattern in patterns], output, config.outlier_dice
-
-
-def _read(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """The runs, one per test set, and a line for each folder that cannot be read."""
+def _read(found: Sequence[RunFolder]) -> tuple[list[Run], list[str]]:
+    """The runs, one per test set, and a line for each that cannot be read."""
     runs, left_out = [], []
-    for path in folders:
+    for run in found:
         try:
-            runs += read_runs(path)
+            runs += read_runs(run)
         except UserError as error:
             left_out.append(str(error))
     return runs, left_out

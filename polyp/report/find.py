@@ -7,11 +7,13 @@ from glob import has_magic
 from pathlib import Path
 
 from polyp.errors import UserError
+from polyp.runs.archive import Archive
 from polyp.runs.folder import RunFolder
 
 
-def find_runs(patterns: Sequence[str]) -> list[Path]:
-    """Run folders, finished or not, that the patterns match or that lie below what they match.
+def find_runs(patterns: str | Sequence[str]) -> list[RunFolder]:
+    """Runs, finished or not, that the patterns match or that lie below what they match; also those
+    of archives.
 
     Folders within a run's own folder are not searched: what lies there belongs to that run. Links
     are followed, and each folder is searched once however many lead there.
@@ -22,17 +24,19 @@ def find_runs(patterns: Sequence[str]) -> list[Path]:
     Raises:
         UserError: a pattern leads to no run.
     """
-    found: dict[Path, Path] = {}  # by absolute path, for a folder may be matched twice
-    for pattern in patterns:
+    found: dict[Path, RunFolder] = {}  # by absolute path, for a folder may be matched twice
+    several = isinstance(patterns, Sequence) and not isinstance(patterns, str)
+    for pattern in map(str, patterns if several else [patterns]):  # a folder may be called 2024
         matches = _matches(pattern)
-        folders = [run for match in matches for run in _folders(match, _is_run) if _is_run(run)]
-        if not folders:
+        below = (folder for match in matches for folder in _folders(match, _is_closed))
+        runs = [run for folder in below for run in _runs(folder)]
+        if not runs:
             reason = "holds no run" if matches else "matches nothing"
             raise UserError(
                 f"runs={pattern}: {reason}; it names run folders or folders of them, as outputs "
                 "or 'outputs/sweeps/*'"
             )
-        found |= {folder.resolve(): folder for folder in folders}
+        found |= {run.path.resolve(): run for run in runs}
     return list(found.values())
 
 
@@ -73,6 +77,18 @@ def _folders(top: Path, closed: Callable[[Path], bool] = lambda folder: False) -
         yield folder
         hidden = [child for child in below if child.startswith(".")]
         below[:] = [] if closed(folder) else sorted(set(below).difference(hidden))
+
+
+def _is_closed(folder: Path) -> bool:
+    return bool(_runs(folder))
+
+
+def _runs(folder: Path) -> list[RunFolder]:
+    """The run that lies in a folder, or those of the archive there."""
+    archive = Archive(folder)
+    if archive.exists():
+        return archive.runs()
+    return [RunFolder(folder)] if _is_run(folder) else []
 
 
 def _is_run(folder: Path) -> bool:

@@ -83,21 +83,20 @@ class Run:
         )
 
 
-def read_runs(path: Path) -> list[Run]:
-    """Reads a run folder, or that of a later evaluation: a `Run` per test set.
+def read_runs(folder: RunFolder) -> list[Run]:
+    """Reads a run, or a later evaluation: a `Run` per test set.
 
     An evaluation says how it was tested, and the run that it names how it was trained.
 
     Raises:
         UserError: something is missing or not as it should be; it names the file.
     """
-    folder = RunFolder(path)
+    path = folder.path
     if not folder.finished:
         raise UserError(f"{folder}: unfinished, it has no metrics.json")
     metrics, training = folder.json("metrics.json"), folder.json("provenance.json")
-    own, trained = folder.split()["test"], folder
-    if "run" in training:
-        trained = RunFolder(training["run"])
+    own, trained = folder.split()["test"], folder.trained
+    if trained is not folder:
         training = {**trained.json("provenance.json"), "started": training.get("started", "")}
     split, config = trained.split(), trained.flat_config()
     scores, sweep = folder.scores(), folder.equivariance()

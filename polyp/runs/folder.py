@@ -80,6 +80,16 @@ class RunFolder:
         """Whether there is a run, finished or not."""
         return self.finished or self.last.exists()
 
+    @property
+    def trained(self) -> "RunFolder":
+        """The run itself; of a later evaluation, the run that it names.
+
+        Raises:
+            UserError: provenance.json is missing or damaged.
+        """
+        run = self.json("provenance.json").get("run")
+        return self if run is None else RunFolder(run)
+
     # --- config
 
     @property
@@ -195,10 +205,17 @@ class RunFolder:
             "equivariance.csv", ["test_set", "image", "angle"], ["angle", "dice_truth"], ["dice"]
         )
 
-    def shifts(self) -> "pd.DataFrame":
-        """shifts.csv: test_set, group, image, rows, columns, dice (the consistency)."""
+    def shifts(self) -> "pd.DataFrame | None":
+        """shifts.csv: test_set, group, image, rows, columns, dice (the consistency); None where
+        shifts were not measured."""
+        if not self.has_table("shifts.csv"):
+            return None
         key = ["test_set", "image", "rows", "columns"]
         return self._table("shifts.csv", key, ["rows", "columns"], ["dice"])
+
+    def has_table(self, name: str) -> bool:
+        """Whether the run has a table, such as "shifts.csv"."""
+        return (self.path / name).exists()
 
     def _table(
         self, name: str, key: list[str], numbers: list[str], others: Sequence[str] = ()

@@ -16,7 +16,7 @@ def runs(write_run, monkeypatch, tmp_path):
 
 
 def names(*patterns: str) -> list[str]:
-    return sorted(folder.name for folder in find_runs(patterns))
+    return sorted(run.path.name for run in find_runs(patterns))
 
 
 @pytest.mark.parametrize("pattern", ["runs", "r*", "runs/*", "**", ".", "**/unet*"])

@@ -8,6 +8,7 @@ import pytest
 from polyp.errors import UserError
 from polyp.report.run import read_runs
 from polyp.report.sections import make_sections
+from polyp.runs.folder import RunFolder
 from tests.report.runs import read_run
 
 
@@ -121,7 +122,9 @@ def test_a_run_counts_in_the_section_of_each_of_its_test_sets(write_run):
         write_run("1", "p4unet", data="kvasir", others=others),
         write_run("2", "p4unet", data="cvc", others=others, train=["t3"]),
     ]
-    sections, left_out = make_sections([run for folder in runs for run in read_runs(folder)])
+    sections, left_out = make_sections(
+        [run for folder in runs for run in read_runs(RunFolder(folder))]
+    )
     assert not left_out
     titles = {section.title.split(",")[0]: section for section in sections}
     assert set(titles) == {

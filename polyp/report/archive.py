@@ -1,0 +1,43 @@
+"""Runs in, an archive of their results out."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from polyp.errors import UserError
+from polyp.report.find import find_runs
+from polyp.runs.archive import MANIFEST, RESULTS, write_archive
+
+
+def archive(config: DictConfig) -> str:
+    """Archives the results of the finished runs that `config.runs` names.
+
+    Args:
+        config: configs/archive.yaml.
+
+    Returns:
+        What to print: how many runs are archived, and which were left out.
+
+    Raises:
+        UserError: there is no finished run, a run is damaged, or `output` holds something else.
+    """
+    output = Path(str(config.output))
+    _check(output)
+    runs = find_runs(config.runs)
+    finished = [run for run in runs if run.finished]
+    if not finished:
+        raise UserError(f"runs={config.runs}: no run is finished")
+    write_archive(finished, output)
+    lines = [f"left out: {run}: unfinished" for run in runs if not run.finished]
+    return "\n".join([*lines, f"{len(finished)} runs archived in {output}"])
+
+
+def _check(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise UserError(f"output={output}: is a file; name a folder")
+    others = {path.name for path in output.glob("*")} - {MANIFEST, RESULTS}
+    if others:
+        raise UserError(
+            f"output={output}: holds {min(others)}, which is of no archive; name a new folder, or "
+            "that of an earlier archive"
+        )
