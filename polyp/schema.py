@@ -145,6 +145,7 @@ CLASSES: Mapping[str, Mapping[str, Rule]] = {
         "in_channels": whole(1),
         "out_channels": whole(1),
     },
+    "polyp.models.Canonicalized": {"fields": whole(1, 4096)},
     "polyp.layers.PlainLayers": {"kernel_size": KERNEL_SIZE},
     "polyp.layers.P4Layers": {"kernel_size": KERNEL_SIZE, "reflections": TRUTH},
     "polyp.layers.SE2Layers": SE2,
