@@ -154,6 +154,7 @@ CLASSES: Mapping[str, Mapping[str, Rule]] = {
         "kernel_size": KERNEL_SIZE,
         "rotations": either(ROTATIONS, one_of("continuous")),
         "max_frequency": whole(1, 18),
+        "reflections": TRUTH,
     },
     "polyp.layers.LieLayers": {
         "kernel_size": KERNEL_SIZE,
