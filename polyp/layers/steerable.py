@@ -11,7 +11,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -81,22 +80,23 @@ class SteerableLayers(LayerFamily):
         self.rings = rings
         if frequencies_cutoff is not None and not _is_non_negative(frequencies_cutoff):
             raise UserError(f"frequencies_cutoff={frequencies_cutoff}: must be a number from 0 up")
-        if not self.continuous and rotations % 4:
+        count = None if isinstance(rotations, str) else rotations
+        if count is not None and count % 4:
             warnings.warn(
                 f"rotations={rotations}: rotations by 90° are not exact, as this is "
                 "not a multiple of 4",
                 stacklevel=2,
             )
         self.max_frequency = max_frequency
-        if self.continuous:
+        if count is None:
             self.order = 2 * max_frequency + 1
         else:
-            self.order = 2 * rotations if reflections else rotations
+            self.order = 2 * count if reflections else count
         # The bases for kernels of a size, solved for once.
         self._solved = functools.cache(
             functools.partial(
                 solve,
-                rotations=None if self.continuous else rotations,
+                rotations=count,
                 reflections=reflections,
                 max_frequency=max_frequency,
                 rings=None if rings is None else [float(r) for r in rings],
@@ -189,7 +189,7 @@ class SteerableConv(ExpandedConv):
 
 
 def _is_non_negative(number) -> bool:
-    return isinstance(number, Real) and 0 <= number < math.inf
+    return isinstance(number, int | float) and 0 <= number < math.inf
 
 
 def _check_rings(rings: Sequence[float], kernel_size: int) -> None:
