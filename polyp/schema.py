@@ -144,6 +144,7 @@ CLASSES: Mapping[str, Mapping[str, Rule]] = {
         "widths": list_of(whole(1, 4096)),
         "in_channels": whole(1),
         "out_channels": whole(1),
+        "margin": whole(0, 4096),
     },
     "polyp.models.Canonicalized": {"fields": whole(1, 4096)},
     "polyp.layers.PlainLayers": {"kernel_size": KERNEL_SIZE},
