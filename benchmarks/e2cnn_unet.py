@@ -1,6 +1,6 @@
 """The U-Net of polyp/models/unet.py, built from e2cnn's modules as its documentation shows.
 
-Of this package only polyp/layers/steerable.py imports e2cnn besides, and for its filters alone.
+Only polyp/layers/steerable_basis.py imports e2cnn besides, and for its filters alone.
 """
 
 import warnings

@@ -144,7 +144,9 @@ CLASSES: Mapping[str, Mapping[str, Rule]] = {
         "widths": list_of(whole(1, 4096)),
         "in_channels": whole(1),
         "out_channels": whole(1),
+        "margin": whole(0, 4096),
     },
+    "polyp.models.Canonicalized": {"fields": whole(1, 4096)},
     "polyp.layers.PlainLayers": {"kernel_size": KERNEL_SIZE},
     "polyp.layers.P4Layers": {"kernel_size": KERNEL_SIZE, "reflections": TRUTH},
     "polyp.layers.SE2Layers": SE2,
@@ -153,6 +155,7 @@ CLASSES: Mapping[str, Mapping[str, Rule]] = {
         "kernel_size": KERNEL_SIZE,
         "rotations": either(ROTATIONS, one_of("continuous")),
         "max_frequency": whole(1, 18),
+        "reflections": TRUTH,
     },
     "polyp.layers.LieLayers": {
         "kernel_size": KERNEL_SIZE,

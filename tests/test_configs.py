@@ -242,7 +242,7 @@ LIBRARIES = ["monai_dynunet", "smp"]  # optional extras: tests/models/test_libra
 
 
 def test_every_model_is_tested_here():
-    assert names("model") == sorted([*MODELS, "symmetrized", *LIBRARIES])
+    assert names("model") == sorted([*MODELS, "canonicalized", "symmetrized", *LIBRARIES])
 
 
 def test_a_symmetrized_network_wraps_any_other(composed):

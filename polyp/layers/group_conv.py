@@ -14,6 +14,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from polyp.errors import UserError
 from polyp.layers.expanded_conv import ExpandedConv
 from polyp.layers.family import LayerFamily
+from polyp.layers.offset import RandomOffset
 
 # What a weight contributes at the given offsets from its pixel: [..., 2] → [...].
 Basis = Callable[[Tensor], Tensor]
@@ -111,6 +113,7 @@ class GroupLayers(LayerFamily):
         group: the elements as matrices on offsets (row, column), [|G|, 2, 2].
         basis: what carries the weights of a kernel to positions between the pixels.
         window: what is left of a kernel towards its border.
+        offset: turns all kernels by one more angle in training, if there is one.
 
     Raises:
         UserError: `kernel_size` is not a positive odd number.
@@ -122,18 +125,19 @@ class GroupLayers(LayerFamily):
         group: Tensor,
         basis: Basis = bilinear,
         window: Window = square,
+        offset: RandomOffset | None = None,
     ):
         super().__init__(kernel_size)
         self.order = len(group)
         self.table = product_table(group)
-        self._operator = functools.cache(
-            functools.partial(kernel_operator, group, basis=basis, window=window)
-        )
+        self.offset = offset
+        turn = functools.partial(kernel_operator, basis=basis, window=window)
+        self._operator = functools.cache(functools.partial(turn, group))
+        self._drawn_operator = functools.partial(_drawn_operator, offset, group, turn)
 
     def lift(self, in_channels: int, fields: int) -> nn.Module:
-        return GroupConv(
-            in_channels, fields, self._operator(self.kernel_size), lifting_table(self.order)
-        )
+        conv = self._conv(in_channels, fields, self.kernel_size, lifting_table(self.order))
+        return conv if self.offset is None else nn.Sequential(self.offset, conv)
 
     def conv(
         self,
@@ -143,8 +147,24 @@ class GroupLayers(LayerFamily):
         stride: int = 1,
         groups: int = 1,
     ) -> nn.Module:
-        operator = self._operator(self.checked(in_fields, fields, kernel_size, stride, groups))
-        return GroupConv(in_fields, fields, operator, self.table, stride, groups)
+        size = self.checked(in_fields, fields, kernel_size, stride, groups)
+        return self._conv(in_fields, fields, size, self.table, stride=stride, groups=groups)
+
+    def _conv(
+        self, in_fields: int, fields: int, kernel_size: int, table: Tensor, **arguments: Any
+    ) -> "GroupConv":
+        drawn = None
+        if self.offset is not None:
+            drawn = functools.partial(self._drawn_operator, kernel_size)
+        operator = self._operator(kernel_size)
+        return GroupConv(in_fields, fields, operator, table, drawn=drawn, **arguments)
+
+
+def _drawn_operator(
+    offset: RandomOffset, group: Tensor, turn: Callable[..., Tensor], kernel_size: int
+) -> Tensor:
+    """The operator of the group turned by the angle that was drawn last."""
+    return turn(offset.matrix @ group, kernel_size)
 
 
 class GroupConv(ExpandedConv):
@@ -165,6 +185,7 @@ class GroupConv(ExpandedConv):
         stride: pixels from one output to the next.
         groups: of fields; with more than one, C in the weight's shape is that of each of them.
         nonlinearity: what follows, for He initialisation: "relu" or "linear".
+        drawn: gives the operator to use in training, if it is not the same one.
     """
 
     operator: Tensor
@@ -179,8 +200,10 @@ class GroupConv(ExpandedConv):
         stride: int = 1,
         groups: int = 1,
         nonlinearity: str = "relu",
+        drawn: Callable[[], Tensor] | None = None,
     ):
         super().__init__(stride, groups)
+        self.drawn = drawn
         order, in_order = table.shape
         self.order = order
         kernel_size = math.isqrt(operator.shape[1])
@@ -202,8 +225,11 @@ class GroupConv(ExpandedConv):
         # For torch.compile, which else takes shapes of buffers for variable, and hangs.
         assert self.operator.shape == (self.order, size**2, size**2)
         assert self.rows.shape == (in_fields * in_order * self.order,)
+        operator = self.operator
+        if self.training and self.drawn is not None:
+            operator = self.drawn().to(operator)
         # Two passes over the kernel: one product and one copy.
-        turned = self.weight.flatten(3) @ self.operator.flatten(0, 1).T
+        turned = self.weight.flatten(3) @ operator.flatten(0, 1).T
         turned = turned.view(fields, in_fields * in_order * self.order, size**2)
         kernel = _PermuteRows.apply(turned, self.rows)
         return kernel.view(fields * self.order, in_fields * in_order, size, size)

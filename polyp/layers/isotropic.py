@@ -11,7 +11,8 @@ from torch import nn
 
 from polyp.layers.family import LayerFamily
 from polyp.layers.se2 import soft_disc
-from polyp.layers.steerable import SteerableBasis, SteerableConv
+from polyp.layers.steerable import SteerableConv
+from polyp.layers.steerable_basis import SteerableBasis
 
 
 class IsotropicLayers(LayerFamily):

@@ -25,6 +25,7 @@ from polyp.errors import UserError
 from polyp.layers.expanded_conv import ExpandedConv
 from polyp.layers.family import LayerFamily
 from polyp.layers.group_conv import product_table, rotation_group
+from polyp.layers.offset import RandomOffset, random_offset
 from polyp.layers.se2 import soft_disc
 
 
@@ -69,8 +70,6 @@ class LieLayers(LayerFamily):
         reflections: bool = False,
     ):
         super().__init__(kernel_size)
-        if offset not in ("fixed", "random"):
-            raise UserError(f"offset={offset}: must be fixed or random")
         if not isinstance(omega, int | float) or not 0 < omega < math.inf:
             raise UserError(f"omega={omega}: must be a positive number of radians")
         for name, value in (("hidden", hidden), ("layers", layers)):
@@ -81,7 +80,7 @@ class LieLayers(LayerFamily):
         self.separable = separable
         self.network = {"omega": omega, "hidden": hidden, "layers": layers}
         # One for all layers of a network, so that they turn together.
-        self.offset = RandomOffset(2 * math.pi / rotations) if offset == "random" else None
+        self.offset = random_offset(offset, rotations)
 
     def lift(self, in_channels: int, fields: int) -> nn.Module:
         conv = self._conv(in_channels, fields, self.kernel_size, lifting=True)
@@ -165,7 +164,7 @@ class LieConv(ExpandedConv):
         omega: float,
         hidden: int,
         layers: int,
-        offset: "RandomOffset | None" = None,
+        offset: RandomOffset | None = None,
         lifting: bool = False,
         stride: int = 1,
         groups: int = 1,
@@ -204,7 +203,7 @@ class LieConv(ExpandedConv):
         fields, order, in_fields, in_order, size = self.shape
         elements = self.elements
         if self.training and self.offset is not None:
-            elements = self.offset.matrix @ elements
+            elements = self.offset.matrix.to(elements) @ elements
         positions = self.pixels @ elements  # rows (g⁻¹v)ᵀ = vᵀg, as the matrices are orthogonal
         # At each g, h and v: [|G|, in_order, k², coordinates].
         x = torch.cat(
@@ -228,31 +227,6 @@ class LieConv(ExpandedConv):
             f"{in_fields}, {fields}, kernel_size={size}, in_order={in_order}, order={order}, "
             f"omega={self.omega}"
         )
-
-
-class RandomOffset(nn.Module):
-    """The angle that all kernels of a network are turned by, beside those of the group.
-
-    As a layer it hands its input on, and in training draws a new angle, uniformly between two
-    rotations of the group. It does not know of the other layers; they share it and read `matrix`.
-
-    Args:
-        limit: the angle between two rotations of the group, in radians.
-    """
-
-    matrix: Tensor
-
-    def __init__(self, limit: float):
-        super().__init__()
-        self.limit = limit
-        self.register_buffer("matrix", torch.eye(2), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            angle = self.limit * torch.rand(()).item()
-            cos, sin = math.cos(angle), math.sin(angle)
-            self.matrix = self.matrix.new_tensor([[cos, -sin], [sin, cos]])
-        return x
 
 
 def _relative(group: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from polyp.errors import UserError
 from polyp.layers.group_conv import GroupLayers, bilinear, rotation_group
+from polyp.layers.offset import random_offset
 
 
 class SE2Layers(GroupLayers):
@@ -31,6 +32,8 @@ class SE2Layers(GroupLayers):
         sigma: standard deviation of the Gaussian, in pixels; the other bases ignore it. Wider is
             more equivariant and less detailed.
         reflections: with each rotation also the one of the mirrored kernel: |G| = 2N.
+        offset: `fixed` takes the N rotations alone; with `random`, all kernels of a network are
+            turned by one more angle, drawn anew for each forward pass in training.
 
     Raises:
         UserError: an argument is none of these.
@@ -46,6 +49,7 @@ class SE2Layers(GroupLayers):
         interpolation: str = "gaussian",
         sigma: float = 0.7,
         reflections: bool = False,
+        offset: str = "fixed",
     ):
         group = rotation_group(rotations, reflections)
         if not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
@@ -57,7 +61,8 @@ class SE2Layers(GroupLayers):
         }
         if interpolation not in choices:
             raise UserError(f"interpolation={interpolation}: must be one of {', '.join(choices)}")
-        super().__init__(kernel_size, group, *choices[interpolation])
+        basis, window = choices[interpolation]
+        super().__init__(kernel_size, group, basis, window, random_offset(offset, rotations))
 
 
 def cubic_bspline(offsets: Tensor) -> Tensor:

@@ -1,19 +1,16 @@
-"""Steerable convolutions: kernels from the space of all that are equivariant, by e2cnn.
+"""Steerable convolutions: kernels from the space of all that are equivariant.
 
 M. Weiler and G. Cesa, General E(2)-Equivariant Steerable CNNs, NeurIPS 2019.
 
-e2cnn finds a basis of that space, once a family; nothing else of it is used. A kernel is a learned
-sum of the basis filters, and all the rest is ordinary PyTorch on plain tensors.
+A basis of that space is found once per family, in `steerable_basis.py`. A kernel is a learned sum
+of the basis filters, and all the rest is ordinary PyTorch on plain tensors.
 """
 
 import functools
 import math
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from numbers import Real
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +19,15 @@ from polyp.errors import UserError
 from polyp.layers.expanded_conv import ExpandedConv
 from polyp.layers.family import LayerFamily
 from polyp.layers.irreps import FieldNorm, Gate, IrrepBatchNorm
+from polyp.layers.steerable_basis import SteerableBasis, solve
 
 
 class SteerableLayers(LayerFamily):
-    """Steerable convolutions under N discrete rotations (C_N) or under all rotations (SO(2)).
+    """Steerable convolutions under N rotations (C_N, with reflections D_N) or all of them (SO(2)).
 
     Under C_N, a field is the regular representation: one channel for each of the N rotations, as
-    in the other families (`order` is N). All layers but the convolutions are theirs.
+    in the other families (`order` is N). All layers but the convolutions are theirs. Under D_N the
+    rotations are followed by as many reflections (`order` is 2N), also as there.
 
     Under SO(2), a field is the sum of the irreducible representations of the frequencies 0 to
     `max_frequency`: one channel that does not change under rotation, and two for each further
@@ -48,6 +47,7 @@ class SteerableLayers(LayerFamily):
         frequencies_cutoff: the basis filters on a ring have at most this angular frequency per
             pixel of its radius. By default e2cnn's choice: 2r or 2r − 1, but 2 on the outermost
             ring, which the kernel's border cuts.
+        reflections: D_N, equivariant under mirroring too. There is none with SO(2).
 
     Raises:
         UserError: an argument is none of these.
@@ -63,6 +63,7 @@ class SteerableLayers(LayerFamily):
         max_frequency: int = 2,
         rings: Sequence[float] | None = None,
         frequencies_cutoff: float | None = None,
+        reflections: bool = False,
     ):
         super().__init__(kernel_size)
         self.continuous = rotations == "continuous"
@@ -70,6 +71,8 @@ class SteerableLayers(LayerFamily):
             raise UserError(
                 f'rotations={rotations}: must be a positive whole number or "continuous"'
             )
+        if self.continuous and reflections:
+            raise UserError("reflections=true: needs a number of rotations, not continuous")
         if not isinstance(max_frequency, int) or max_frequency < 1:
             raise UserError(f"max_frequency={max_frequency}: must be a positive whole number")
         if rings is not None:
@@ -77,19 +80,24 @@ class SteerableLayers(LayerFamily):
         self.rings = rings
         if frequencies_cutoff is not None and not _is_non_negative(frequencies_cutoff):
             raise UserError(f"frequencies_cutoff={frequencies_cutoff}: must be a number from 0 up")
-        if not self.continuous and rotations % 4:
+        count = None if isinstance(rotations, str) else rotations
+        if count is not None and count % 4:
             warnings.warn(
                 f"rotations={rotations}: rotations by 90° are not exact, as this is "
                 "not a multiple of 4",
                 stacklevel=2,
             )
         self.max_frequency = max_frequency
-        self.order = 2 * max_frequency + 1 if self.continuous else rotations
+        if count is None:
+            self.order = 2 * max_frequency + 1
+        else:
+            self.order = 2 * count if reflections else count
         # The bases for kernels of a size, solved for once.
         self._solved = functools.cache(
             functools.partial(
-                _solve,
-                rotations=None if self.continuous else rotations,
+                solve,
+                rotations=count,
+                reflections=reflections,
                 max_frequency=max_frequency,
                 rings=None if rings is None else [float(r) for r in rings],
                 frequencies_cutoff=(
@@ -132,18 +140,6 @@ class SteerableLayers(LayerFamily):
 
     def project(self, fields: int) -> nn.Module:
         return FieldNorm(self.order) if self.continuous else super().project(fields)
-
-
-class SteerableBasis(NamedTuple):
-    """A basis of the equivariant kernels from one field to one field.
-
-    Attributes:
-        filters: [basis, order, in_order, k, k].
-        std: [basis], the standard deviation of He initialisation for a single input field.
-    """
-
-    filters: Tensor
-    std: Tensor
 
 
 class SteerableConv(ExpandedConv):
@@ -193,7 +189,7 @@ class SteerableConv(ExpandedConv):
 
 
 def _is_non_negative(number) -> bool:
-    return isinstance(number, Real) and 0 <= number < math.inf
+    return isinstance(number, int | float) and 0 <= number < math.inf
 
 
 def _check_rings(rings: Sequence[float], kernel_size: int) -> None:
@@ -208,60 +204,3 @@ def _check_rings(rings: Sequence[float], kernel_size: int) -> None:
             f"rings={rings}: must be a list of increasing radii from 0 to "
             f"{corner:.2f}, the corner of a kernel of {kernel_size}×{kernel_size} pixels"
         )
-
-
-def _solve(
-    kernel_size: int,
-    rotations: int | None,
-    max_frequency: int,
-    rings: list[float] | None,
-    frequencies_cutoff: float | None,
-) -> tuple[SteerableBasis, SteerableBasis]:
-    """The bases for the lifting convolution and for the one from field to field."""
-    # Here, as this import takes a second and only this family needs it.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="invalid escape sequence")  # in docstrings
-        from e2cnn import group, gspaces
-        from e2cnn.nn.modules.r2_conv.r2convolution import compute_basis_params
-
-    if rotations is None:
-        space = gspaces.Rot2dOnR2(-1, maximum_frequency=max_frequency)
-        frequencies = [space.irrep(k) for k in range(max_frequency + 1)]
-        field = group.directsum(frequencies, name="field")
-    else:
-        space = gspaces.Rot2dOnR2(rotations) if rotations > 1 else gspaces.TrivialOnR2()
-        field = space.regular_repr
-
-    # Pixel offsets [2, k·k], and e2cnn's defaults for what is None.
-    pixels, keep, rings, widths, frequency = compute_basis_params(
-        kernel_size, frequencies_cutoff, rings
-    )
-
-    def basis(source: group.Representation) -> SteerableBasis:
-        solution = space.build_kernel_basis(
-            source, field, sigma=widths, rings=rings, maximum_frequency=frequency
-        )
-        elements = list(solution)
-        filters = torch.from_numpy(solution.sample(pixels)).movedim(2, 0)
-        # As e2cnn does: norm 1 in each channel of the output irrep that the filter leads to, and
-        # no filters that are 0 at all pixels (sin 4θ in a kernel of 3×3).
-        channels = torch.tensor([element["shape"][0] for element in elements])
-        norm = (filters.square().sum(dim=(1, 2, 3)) / channels).sqrt()
-        kept = [i for i, element in enumerate(elements) if keep(element) and norm[i] > 1e-6]
-        filters = filters[kept] / norm[kept, None, None, None]
-        filters = filters.unflatten(3, (kernel_size, kernel_size)).to(torch.get_default_dtype())
-        return SteerableBasis(filters.contiguous(), _he_std([elements[i] for i in kept]))
-
-    return basis(space.trivial_repr), basis(field)
-
-
-def _he_std(elements: list[dict]) -> Tensor:
-    """e2cnn's generalised He initialisation, for one input field.
-
-    Each irreducible representation of the output gets equal shares of its variance from those of
-    the input, each of them in equal shares from its basis filters.
-    """
-    pairs = [(e["in_irrep"], e["out_irrep_idx"]) for e in elements]
-    filters = Counter(pairs)
-    sources = Counter(out for _, out in filters)
-    return torch.tensor([(sources[out] * filters[source, out]) ** -0.5 for source, out in pairs])

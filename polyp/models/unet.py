@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from polyp.errors import UserError
 from polyp.layers import LayerFamily
@@ -31,6 +32,10 @@ class UNet(SegmentationModel):
         pool: how the image is halved, as in `polyp.layers.resample.pooling`.
         upsample: how it is doubled, as in `polyp.layers.resample.upsampling`. `polyphase` goes with
             `polyphase` alone.
+        margin: pixels of zeros around the image, a multiple of 2^depth; the logits there are cut
+            off. Convolutions see the border of the image, where their zero padding begins, from as
+            far as the kernels reach; with a margin it is farther away. It costs time and memory
+            for (H + 2·margin)·(W + 2·margin) pixels.
 
     Raises:
         UserError: (a ValueError) an impossible argument; in `forward`, an input that is not
@@ -45,6 +50,7 @@ class UNet(SegmentationModel):
         out_channels: int = 1,
         pool: str = "max",
         upsample: str = "bilinear",
+        margin: int = 0,
     ):
         widths = list(widths)
         if not widths or any(not isinstance(w, int) or w < 1 for w in widths) or widths[0] % 2:
@@ -53,7 +59,11 @@ class UNet(SegmentationModel):
             )
         if (pool == POLYPHASE) != (upsample == POLYPHASE):
             raise UserError(f"pool={pool}, upsample={upsample}: only both can be {POLYPHASE}")
-        super().__init__(in_channels, layers.size_multiple(depth=len(widths) - 1))
+        multiple = layers.size_multiple(depth=len(widths) - 1)
+        if not isinstance(margin, int) or margin < 0 or margin % multiple:
+            raise UserError(f"margin={margin}: must be a multiple of {multiple} pixels, or 0")
+        super().__init__(in_channels, multiple)
+        self.margin = margin
 
         def block(conv: nn.Module, fields: int) -> list[nn.Module]:
             return [conv, layers.norm(fields), layers.activation(fields)]
@@ -83,6 +93,7 @@ class UNet(SegmentationModel):
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
+        x = functional.pad(x, [self.margin] * 4)
         x = self.encoder[0](self.lift(x))
         skips = []
         for pool, encoder in zip(self.pool, self.encoder[1:], strict=True):
@@ -91,4 +102,4 @@ class UNet(SegmentationModel):
         for upsample, decoder in zip(self.upsample, self.decoder, strict=True):
             skip = skips.pop()
             x = decoder(torch.cat([upsample(x, skip), skip], dim=1))
-        return self.head(self.project(x))
+        return functional.pad(self.head(self.project(x)), [-self.margin] * 4)

@@ -130,4 +130,4 @@ def test_e2cnn_is_imported_in_two_files_only():
             for line in path.read_text(encoding="utf-8").splitlines()
         )
     ]
-    assert importing == ["benchmarks/e2cnn_unet.py", "polyp/layers/steerable.py"]
+    assert importing == ["benchmarks/e2cnn_unet.py", "polyp/layers/steerable_basis.py"]

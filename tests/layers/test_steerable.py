@@ -5,14 +5,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import null_space
 from torch import nn
 
 from polyp.errors import UserError
 from polyp.layers import P4Layers, SteerableLayers
 from polyp.layers.rotation_error import rotation_error
 from polyp.models import UNet
-from tests.layers.definition import rotations
-from tests.layers.family_tester import FIELDS, FamilyTester, act_on_plane
+from tests.layers.definition import index_of, rotations
+from tests.layers.family_tester import FIELDS, FamilyTester, act_on_plane, float64
 from tests.models.model_tester import CONFIGS, ModelTester
 
 
@@ -167,6 +168,96 @@ class TestSteerableSO2(SteerableTester):
         assert family.project(2)(x).flatten().tolist() == [5, 2]
 
 
+def constrained_kernels(group: list[np.ndarray], in_order: int, size: int) -> torch.Tensor:
+    """All equivariant kernels of the default band limit, [kernels, |G|, in_order, size²].
+
+    Coefficients c[a, b, f] of κ(v)[a, b] = Σ_f c[a, b, f] f(v) that solve κ(g·v)[g·a, g·b] =
+    κ(v)[a, b], Weiler & Cesa (2019) eq. 2 for permutations, at many points v: a null space.
+    """
+    mirror = np.diag([1.0, -1.0])
+
+    def functions(points: np.ndarray) -> np.ndarray:  # [points, 2] → [points, functions]
+        radius, angle = np.linalg.norm(points, axis=1), np.arctan2(points[:, 0], points[:, 1])
+        values = [np.exp(-((radius / 0.005) ** 2) / 2)]
+        for ring, width in ((1, 0.6), (2, 0.4)):
+            bell = np.exp(-(((radius - ring) / width) ** 2) / 2)
+            away = bell * (radius > 1e-9)
+            values.append(bell)
+            for k in (1, 2):
+                values += [away * np.cos(k * angle), away * np.sin(k * angle)]
+        return np.stack(values, axis=1)
+
+    order = len(group)
+    points = np.random.default_rng(0).uniform(-2.5, 2.5, (20, 2))
+    points[0] = 0
+    here = functions(points)
+    equations = []
+    for g in (group[1], mirror):  # they generate the group
+        there = functions(points @ g.T)
+        for a, b in np.ndindex(order, in_order):
+            rows = np.zeros((len(points), order, in_order, here.shape[1]))
+            moved = index_of(g @ group[b], group) if in_order > 1 else 0
+            rows[:, index_of(g @ group[a], group), moved] += there
+            rows[:, a, b] -= here
+            equations.append(rows.reshape(len(points), -1))
+    solutions = null_space(np.concatenate(equations), rcond=1e-9)
+    pixels = np.array(list(np.ndindex(size, size))) - size // 2
+    coefficients = solutions.T.reshape(-1, order, in_order, here.shape[1])
+    return torch.from_numpy(coefficients @ functions(pixels).T)
+
+
+def rank(*kernels: torch.Tensor) -> int:
+    return int(torch.linalg.matrix_rank(torch.cat([k.flatten(1) for k in kernels]), rtol=1e-8))
+
+
+class TestSteerableD4(FamilyTester):
+    group = rotations(4) + [turn @ np.diag([1, -1]) for turn in rotations(4)]
+
+    def make(self, kernel_size=3):
+        return SteerableLayers(kernel_size, rotations=4, reflections=True)
+
+    @pytest.mark.filterwarnings("ignore:rotations=3")
+    @pytest.mark.parametrize(("name", "count"), [("lift", 12), ("conv", 4), ("conv", 3)])
+    def test_equals_definition(self, name, count):
+        """The filters span the null space of the kernel constraint, and nothing else."""
+        group = [turn @ flip for flip in (np.eye(2), np.diag([1, -1])) for turn in rotations(count)]
+        with float64():
+            family = SteerableLayers(5, rotations=count, reflections=True)
+        filters = getattr(family, f"{name}_basis").filters
+        in_order = 1 if name == "lift" else 2 * count
+        expected = constrained_kernels(group, in_order, 5)
+        assert len(filters) == len(expected) == 11 * in_order == rank(expected)
+        assert rank(filters) == rank(filters.flatten(3), expected) == 11 * in_order
+
+    @pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) >= "2.0.0", reason="e2cnn: NumPy < 2")
+    @pytest.mark.parametrize("name", ["lift", "conv"])
+    @pytest.mark.parametrize("count", [4, 8])
+    def test_filters_span_what_those_of_e2cnn_span(self, name, count):
+        from e2cnn import gspaces
+        from e2cnn.nn.modules.r2_conv.r2convolution import compute_basis_params
+
+        with float64():
+            family = SteerableLayers(5, rotations=count, reflections=True)
+        filters = getattr(family, f"{name}_basis").filters.flatten(3)
+        space = gspaces.FlipRot2dOnR2(count)
+        source = space.trivial_repr if name == "lift" else space.regular_repr
+        pixels, keep, rings, widths, frequency = compute_basis_params(5)
+        solution = space.build_kernel_basis(
+            source, space.regular_repr, sigma=widths, rings=rings, maximum_frequency=frequency
+        )
+        theirs = torch.from_numpy(solution.sample(pixels)).movedim(2, 0)
+        theirs = theirs[[i for i, element in enumerate(solution) if keep(element)]]
+        assert rank(theirs) == rank(filters) == rank(theirs, filters) == len(filters)
+
+    def test_kernel_weights_have_the_scale_of_he_initialisation(self):
+        """As under C_N, the variance is kept without a nonlinearity."""
+        torch.manual_seed(0)
+        family = self.make(5)
+        x = torch.randn(2, 16 * family.order, 24, 24)
+        y = family.conv(16, 16)(x)[:, :, 4:-4, 4:-4]
+        assert 0.5 < y.square().mean() < 2
+
+
 class TestSteerableUNet(ModelTester):
     config = "steerableunet"
     parameters = 7_195_093
@@ -178,6 +269,29 @@ class TestContinuousSteerableUNet(TestSteerableUNet):
 
     def make(self, **overrides):
         return super().make(**overrides, layers={"rotations": "continuous"})
+
+
+@pytest.mark.parametrize("rotations", [4, 12])
+def test_unet_is_exact_under_reflections(rotations):
+    torch.manual_seed(0)
+    model = UNet([2, 2, 2], SteerableLayers(rotations=rotations, reflections=True))
+    model(torch.randn(4, 3, 32, 32))
+    model.eval()
+    image = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        y = model(image)
+        for turned, expected in (
+            (image.flip(3), y.flip(3)),
+            (image.flip(2), y.flip(2)),
+            (image.mT, y.mT),
+            (image.rot90(1, (2, 3)), y.rot90(1, (2, 3))),
+        ):
+            assert (model(turned) - expected).norm() < 1e-5 * y.norm()
+
+
+def test_there_are_no_reflections_with_all_rotations():
+    with pytest.raises(UserError, match=r"^reflections=true: needs a number of rotations"):
+        SteerableLayers(rotations="continuous", reflections=True)
 
 
 @pytest.mark.parametrize("rotations", [4, 12, "continuous"])

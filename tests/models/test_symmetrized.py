@@ -76,6 +76,7 @@ def test_export(group):
 
 
 def test_sizes():
+    assert make("c4").size_multiple == 4  # shifts are measured with the stride of what it wraps
     with pytest.raises(UserError, match="multiples of 4"):
         make("c4")(torch.randn(1, 3, 16, 18))
     with pytest.raises(UserError, match="16×24: must be square, to be turned by 45°"):

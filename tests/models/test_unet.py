@@ -1,8 +1,23 @@
+import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from polyp.layers import P4Layers, PlainLayers, operator_entries
-from polyp.models import UNet, multiply_adds
+from polyp.errors import UserError
+from polyp.evaluation.shifts import shift_batch
+from polyp.geometry import shift
+from polyp.layers import (
+    IsotropicLayers,
+    LieLayers,
+    P4Layers,
+    PlainLayers,
+    SE2Layers,
+    SeparableSE2Layers,
+    SteerableLayers,
+    operator_entries,
+)
+from polyp.models import UNet, collapse, multiply_adds
+from polyp.tasks import Binary
 from tests.models.model_tester import CONFIGS, ModelTester
 
 
@@ -85,3 +100,79 @@ def test_pooling_is_chosen_by_config():
     model = of_config("model=p4unet_small", "model.pool=blur", "model.upsample=lowpass")
     assert "FilteredPool" in str(model.pool)
     assert "LowpassUpsample" in str(model.upsample)
+
+
+FAMILIES = {
+    "plain": PlainLayers(3),
+    "p4": P4Layers(3),
+    "p4m": P4Layers(3, reflections=True),
+    "se2": SE2Layers(3, 4),
+    "separable": SeparableSE2Layers(3, 4),
+    "lie": LieLayers(3, 4),
+    "steerable": SteerableLayers(3, 4),
+    "mirrored": SteerableLayers(3, 4, reflections=True),
+    "continuous": SteerableLayers(3, "continuous"),
+    "isotropic": IsotropicLayers(3),
+}
+
+
+def random_network(family, **arguments) -> UNet:
+    """Of two levels, with statistics; its outputs depend on 12 pixels in each direction."""
+    torch.manual_seed(0)
+    model = UNet([4, 4], family, **arguments)
+    for _ in range(10):
+        model(torch.rand(4, 3, 16, 16))
+    return model.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", FAMILIES)
+def test_with_a_margin_shifts_by_the_stride_are_exact(name):
+    """The image lies in zeros, and is moved by 2^depth = 2 pixels."""
+    image = torch.zeros(2, 3, 24, 24)
+    image[..., 6:18, 6:18] = torch.rand(2, 3, 12, 12)
+    errors = []
+    for margin in (0, 12):
+        model = random_network(FAMILIES[name], margin=margin)
+        before, after = model(image), model(shift(image, 2, -2))
+        assert before.shape == (2, 1, 24, 24)
+        inside = (..., slice(2, None), slice(None, -2))
+        difference = (after - shift(before, 2, -2))[inside].abs().max()
+        errors.append(float(difference / before.abs().max()))
+    assert errors[0] > 1e-2
+    assert errors[1] < 1e-5
+
+
+def test_with_a_margin_the_measured_consistency_is_1():
+    model = random_network(SE2Layers(3, 4), margin=12)
+    with torch.no_grad():
+        logits = model(torch.rand(2, 3, 24, 24))
+        model.head.bias.sub_(logits.median())  # the masks are neither empty nor full
+    torch.manual_seed(1)
+    batch = {"image": torch.rand(4, 3, 16, 16), "valid": torch.ones(4, 1, 16, 16, dtype=torch.bool)}
+    with torch.no_grad():
+        shifts = shift_batch(model, Binary(), batch | {"id": list("abcd")}, 2, [(2, 2), (1, 0)])
+    assert (shifts.dice[:, 0] == 1).all()
+    assert (shifts.dice[:, 1] < 1).any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "plain"])
+def test_with_a_margin_quarter_turns_stay_exact(name):
+    model, image = random_network(FAMILIES[name], margin=4), torch.rand(2, 3, 16, 12)
+    y = model(image)
+    assert not torch.allclose(y, random_network(FAMILIES[name])(image))
+    error = model(image.rot90(1, (2, 3))) - y.rot90(1, (2, 3))
+    assert error.abs().max() < 1e-5 * y.abs().max()
+    torch.testing.assert_close(collapse(model)(image), y, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("margin", [-2, 1, 3, 2.0, "wide"])
+def test_bad_margin(margin):
+    with pytest.raises(UserError, match=f"^margin={margin}: must be a multiple of 2 pixels, or 0"):
+        UNet([4, 4], P4Layers(), margin=margin)
+
+
+def test_cost_of_a_margin():
+    costs = [multiply_adds(UNet([4, 4], P4Layers(), margin=margin), 16) for margin in (0, 8)]
+    assert costs[1] == 4 * costs[0]
