@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from polyp.errors import UserError
 from polyp.layers.resample import pooling, upsampling
 
+PROJECTIONS = ("max", "mean", "none")
+
 
 class LayerFamily(ABC):
     """The layers of one group of rotations (and perhaps reflections), for a network to be built of.
@@ -86,9 +88,20 @@ class LayerFamily(ABC):
         """Doubles H and W, without parameters; `kind` as in `polyp.layers.resample.upsampling`."""
         return upsampling(kind)
 
-    def project(self, fields: int) -> nn.Module:
-        """Rotation-invariant maps: [B, fields·|G|, H, W] → [B, fields, H, W]."""
-        return RotationMaxPool(self.order)
+    def project(self, fields: int, kind: str = "max") -> nn.Module:
+        """Rotation-invariant maps: [B, fields·|G|, H, W] → [B, fields, H, W].
+
+        Args:
+            fields: feature fields of the input.
+            kind: `max` or `mean` over the orientations of each field; or `none`, which keeps all
+                fields·|G| channels: a network is then not equivariant.
+
+        Raises:
+            UserError: (a ValueError) another kind, or one that the family does not have.
+        """
+        if kind not in PROJECTIONS:
+            raise UserError(f"project={kind}: must be one of {', '.join(PROJECTIONS)}")
+        return nn.Identity() if kind == "none" else RotationPool(self.order, kind)
 
     def size_multiple(self, depth: int) -> int:
         """H and W must be multiples of this for a network that pools `depth` times.
@@ -141,15 +154,16 @@ class FieldBatchNorm(Norm):
         return scale.repeat_interleave(self.order), shift.repeat_interleave(self.order)
 
 
-class RotationMaxPool(nn.Module):
-    """Maximum over the orientations of each field: [B, C·|G|, H, W] → [B, C, H, W]."""
+class RotationPool(nn.Module):
+    """Maximum or mean over the orientations of each field: [B, C·|G|, H, W] → [B, C, H, W]."""
 
-    def __init__(self, order: int):
+    def __init__(self, order: int, kind: str):
         super().__init__()
-        self.order = order
+        self.order, self.kind = order, kind
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.amax(x.unflatten(1, (x.shape[1] // self.order, self.order)), dim=2)
+        orientations = x.unflatten(1, (x.shape[1] // self.order, self.order))
+        return orientations.amax(dim=2) if self.kind == "max" else orientations.mean(dim=2)
 
     def extra_repr(self) -> str:
-        return f"order={self.order}"
+        return f"order={self.order}, kind={self.kind}"

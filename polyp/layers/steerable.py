@@ -138,8 +138,12 @@ class SteerableLayers(LayerFamily):
             raise UserError("pool=blur: takes a maximum, which fields under SO(2) do not have")
         return super().pool(fields, "average" if self.continuous and kind == "max" else kind)
 
-    def project(self, fields: int) -> nn.Module:
-        return FieldNorm(self.order) if self.continuous else super().project(fields)
+    def project(self, fields: int, kind: str = "max") -> nn.Module:
+        if not self.continuous:
+            return super().project(fields, kind)
+        if kind != "max":
+            raise UserError(f"project={kind}: irreps have no orientations; leave it at max")
+        return FieldNorm(self.order)
 
 
 class SteerableConv(ExpandedConv):

@@ -36,6 +36,8 @@ class UNet(SegmentationModel):
             off. Convolutions see the border of the image, where their zero padding begins, from as
             far as the kernels reach; with a margin it is farther away. It costs time and memory
             for (H + 2·margin)·(W + 2·margin) pixels.
+        project: how the orientations of a field become one channel before the head: `max`, `mean`,
+            or `none`, as in `polyp.layers.LayerFamily.project`.
 
     Raises:
         UserError: (a ValueError) an impossible argument; in `forward`, an input that is not
@@ -51,6 +53,7 @@ class UNet(SegmentationModel):
         pool: str = "max",
         upsample: str = "bilinear",
         margin: int = 0,
+        project: str = "max",
     ):
         widths = list(widths)
         if not widths or any(not isinstance(w, int) or w < 1 for w in widths) or widths[0] % 2:
@@ -87,9 +90,10 @@ class UNet(SegmentationModel):
             double_conv(coarse + fine, fine)
             for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.project = layers.project(widths[0])
+        self.project = layers.project(widths[0], project)
         # After the projection nothing turns any more, so only a pointwise head is equivariant.
-        self.head = nn.Conv2d(widths[0], out_channels, kernel_size=1)
+        channels = widths[0] * (layers.order if project == "none" else 1)
+        self.head = nn.Conv2d(channels, out_channels, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)

@@ -176,3 +176,28 @@ def test_bad_margin(margin):
 def test_cost_of_a_margin():
     costs = [multiply_adds(UNet([4, 4], P4Layers(), margin=margin), 16) for margin in (0, 8)]
     assert costs[1] == 4 * costs[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name", [name for name in FAMILIES if name not in ("plain", "isotropic", "continuous")]
+)
+@pytest.mark.parametrize("project", ["mean", "none"])
+def test_what_is_done_with_the_orientations_before_the_head(name, project):
+    model, image = random_network(FAMILIES[name], project=project), torch.rand(2, 3, 12, 12)
+    order = model.head.in_channels // random_network(FAMILIES[name]).head.in_channels
+    assert order == (1 if project == "mean" else FAMILIES[name].order)
+    y = model(image)
+    error = (model(image.rot90(1, (2, 3))) - y.rot90(1, (2, 3))).abs().max() / y.abs().max()
+    assert error < 1e-5 if project == "mean" else error > 1e-2
+
+
+def test_mean_and_maximum_over_orientations():
+    x = torch.tensor([1.0, 2, 3, 6, -1, 0, 0, 5]).reshape(1, 8, 1, 1)
+    family = P4Layers()
+    for kind, expected in (("max", [6, 5]), ("mean", [3, 1]), ("none", x.flatten().tolist())):
+        assert family.project(2, kind)(x).flatten().tolist() == expected
+    with pytest.raises(UserError, match=r"^project=min: must be one of max, mean, none"):
+        UNet([4, 4], P4Layers(), project="min")
+    with pytest.raises(UserError, match=r"^project=mean: irreps have no orientations"):
+        UNet([4, 4], SteerableLayers(3, "continuous"), project="mean")
