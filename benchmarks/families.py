@@ -1,5 +1,6 @@
 """What a training step of every network costs beside that of p4unet: one table."""
 
+import time
 from collections.abc import Sequence
 
 from hydra.utils import instantiate
@@ -17,13 +18,16 @@ QUANTITIES = ("parameters", "multiply-adds", "training step", "memory")
 def measure(config: DictConfig) -> list[Result]:
     """Parameters, multiply-adds of an image, and time and memory of a step over p4unet's.
 
-    Times are medians; each network takes turns with p4unet. Memory is the most that two steps take
+    Times are medians; each network takes turns with p4unet. With one thread they are times of the
+    processor, which other processes do not lengthen. Memory is the most that two steps take
     in a process of their own, above what was there before.
     """
     options = config.families
     sizes = options.batch_size, config.image_size, config.device
     reference = options.models[REFERENCE]
     least = _peak(reference, sizes)
+    alone = config.threads == 1 and config.device == "cpu"
+    clock = time.process_time if alone else time.perf_counter
     results = []
     for name, model_config in options.models.items():
         model = instantiate(model_config)
@@ -33,7 +37,7 @@ def measure(config: DictConfig) -> list[Result]:
             "p4": TrainingStep(instantiate(reference), *sizes),
             "own": TrainingStep(model, *sizes),
         }
-        seconds = alternating(steps, options.rounds, config.device)
+        seconds = alternating(steps, options.rounds, config.device, clock)
         del model, steps
         peak = least if name == REFERENCE else _peak(model_config, sizes)
         times = f"{seconds['own']:.3f} s / {seconds['p4']:.3f} s"
