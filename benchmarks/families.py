@@ -1,7 +1,7 @@
 """What a training step of every network costs beside that of p4unet: one table."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +15,7 @@ REFERENCE = "p4unet"
 QUANTITIES = ("parameters", "multiply-adds", "training step", "memory")
 
 
-def measure(config: DictConfig) -> list[Result]:
+def measure(config: DictConfig) -> Iterator[Result]:
     """Parameters, multiply-adds of an image, and time and memory of a step over p4unet's.
 
     Times are medians; each network takes turns with p4unet. With one thread they are times of the
@@ -23,16 +23,15 @@ def measure(config: DictConfig) -> list[Result]:
     in a process of their own, above what was there before.
     """
     options = config.families
-    sizes = options.batch_size, config.image_size, config.device
+    sizes = options.batch_size, options.image_size, config.device
     reference = options.models[REFERENCE]
     least = _peak(reference, sizes)
     alone = config.threads == 1 and config.device == "cpu"
     clock = time.process_time if alone else time.perf_counter
-    results = []
     for name, model_config in options.models.items():
         model = instantiate(model_config)
         parameters = sum(p.numel() for p in model.parameters())
-        work = multiply_adds(model, config.image_size) / 1e9
+        work = multiply_adds(model, options.image_size) / 1e9
         steps = {
             "p4": TrainingStep(instantiate(reference), *sizes),
             "own": TrainingStep(model, *sizes),
@@ -45,15 +44,12 @@ def measure(config: DictConfig) -> list[Result]:
         # In the order of QUANTITIES: value, unit and detail.
         measured = (
             (parameters, "", ""),
-            (work, "G", f"an image of {config.image_size} px"),
+            (work, "G", f"an image of {options.image_size} px"),
             (seconds["own"] / seconds["p4"], "×", times),
             (peak / least, "×", megabytes),
         )
-        results += [
-            Result("families", f"{name}: {quantity}", value, unit, detail=detail)
-            for quantity, (value, unit, detail) in zip(QUANTITIES, measured, strict=True)
-        ]
-    return results
+        for quantity, (value, unit, detail) in zip(QUANTITIES, measured, strict=True):
+            yield Result("families", f"{name}: {quantity}", value, unit, detail=detail)
 
 
 def table(results: Sequence[Result]) -> list[str]:

@@ -14,6 +14,7 @@ TINY = [
     *(f"models.{name}.widths=[2,2]" for name in ("p4unet", "se2unet", "steerableunet")),
     *(f"models.{name}.layers.kernel_size=3" for name in ("se2unet", "steerableunet")),
     *(f"models.{name}.layers.rotations=4" for name in ("se2unet", "steerableunet")),
+    "families.image_size=16",
     "families.rounds=1",
     "peers.rounds=1",
     "data.images=16",
