@@ -24,8 +24,8 @@ def measure(config: DictConfig) -> list[Result]:
     sizes = config.batch_size, config.image_size, config.device
     for name, model_config in config.models.items():
         plain = OmegaConf.to_container(model_config, resolve=True)
-        step = in_fresh_process(_step_peak, plain, False, *sizes)
-        floor = in_fresh_process(_step_peak, plain, True, *sizes)
+        step = in_fresh_process(step_peak, plain, False, *sizes)
+        floor = in_fresh_process(step_peak, plain, True, *sizes)
         results.append(
             Result(
                 "memory",
@@ -53,7 +53,7 @@ def measure(config: DictConfig) -> list[Result]:
     return results
 
 
-def _step_peak(plain: dict, floor: bool, batch_size: int, image_size: int, device: str) -> float:
+def step_peak(plain: dict, floor: bool, batch_size: int, image_size: int, device: str) -> float:
     """Megabytes that building a model and training it takes."""
     model_config = OmegaConf.create(plain)
     torch.ones(1, device=device)  # starts the device

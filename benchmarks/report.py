@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
+from benchmarks.families import table
 from benchmarks.figure import scaling_figure
 from benchmarks.result import LeftOut, Result
 from benchmarks.scaling import Curve
@@ -98,6 +99,8 @@ def _page(results: Sequence[Result], left_out: Sequence[LeftOut], config: DictCo
         if r.target is not None:
             cells = (r.what, value(r), target(r), _yes_or_no(r.reached), r.detail)
             lines.append("| " + " | ".join(cells) + " |")
+    if families := table(results):
+        lines += ["", *families]
     lines += [""] * bool(left_out)
     lines += [f"Left out: {missing.what}: {missing.reason}" for missing in left_out]
     return "\n".join(lines)

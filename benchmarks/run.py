@@ -11,7 +11,7 @@ from benchmarks.result import LeftOut, Result
 from benchmarks.scaling import Curve
 from polyp.errors import UserError
 
-MEASURES = ("steps", "peers", "data", "sweep", "start", "memory", "scaling")
+MEASURES = ("steps", "families", "peers", "data", "sweep", "start", "memory", "scaling")
 
 
 def benchmark(config: DictConfig, folder: Path) -> str:
@@ -48,7 +48,7 @@ def benchmark(config: DictConfig, folder: Path) -> str:
 
 
 def _check(config: DictConfig) -> None:
-    for section in ("", "peers.", "sweep.", "start.", "scaling."):
+    for section in ("", "families.", "peers.", "sweep.", "start.", "scaling."):
         rounds = OmegaConf.select(config, f"{section}rounds")
         if not isinstance(rounds, int) or rounds < 1:
             raise UserError(f"{section}rounds={rounds}: must be a positive whole number")

@@ -16,7 +16,10 @@ from polyp.training import BCEDiceLoss
 
 
 def alternating(
-    tasks: dict[Any, Callable[[], object]], rounds: int, device: torch.device | str
+    tasks: dict[Any, Callable[[], object]],
+    rounds: int,
+    device: torch.device | str,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Any, float]:
     """Median seconds of each task, taken in turns: what slows one of them slows them all."""
     for task in tasks.values():  # allocates and chooses algorithms
@@ -25,10 +28,10 @@ def alternating(
     for _ in range(rounds):
         for name, task in tasks.items():
             _wait(device)
-            started = time.perf_counter()
+            started = clock()
             task()
             _wait(device)
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
     return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 

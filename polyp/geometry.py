@@ -132,9 +132,9 @@ def rotate(x: Tensor, degrees: float, mode: Literal["bicubic", "bilinear"] = "bi
     inverse = torch.tensor(
         [[cosine, -sine, 0.0], [sine, cosine, 0.0]], dtype=x.dtype, device=x.device
     )
-    # One grid for the whole batch.
+    # One grid for the whole batch. (`len(x)` would fix its size in torch.export.)
     grid = F.affine_grid(inverse[None], [1, *x.shape[1:]], align_corners=False)
-    grid = grid.expand(len(x), -1, -1, -1)
+    grid = grid.expand(x.shape[0], -1, -1, -1)
     return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
@@ -157,7 +157,7 @@ def shift(
     matrix = [[1.0, 0.0, -2 * columns / x.shape[3]], [0.0, 1.0, -2 * rows / x.shape[2]]]
     inverse = torch.tensor(matrix, dtype=x.dtype, device=x.device)
     grid = F.affine_grid(inverse[None], [1, *x.shape[1:]], align_corners=False)
-    grid = grid.expand(len(x), -1, -1, -1)
+    grid = grid.expand(x.shape[0], -1, -1, -1)
     return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 

@@ -81,6 +81,11 @@ class TestReflections(LieTester):
         return LieLayers(kernel_size, rotations=4, reflections=True, layers=3, hidden=8)
 
 
+class TestSeparableReflections(TestReflections):
+    def make(self, kernel_size=3):
+        return LieLayers(kernel_size, rotations=4, reflections=True, separable=True, hidden=8)
+
+
 class TestLieUNet(ModelTester):
     config = "lieunet"
     parameters = 1_768_785

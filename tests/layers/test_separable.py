@@ -25,13 +25,14 @@ class SeparableTester(FamilyTester):
         torch.manual_seed(0)
         with float64():
             conv = self.make(kernel_size).conv(2, 3)
-            x = torch.randn(1, 2 * 12, 6, 7)
+            order = len(self.group)
+            x = torch.randn(1, 2 * order, 6, 7)
         weights = {"pointwise": conv[0].weight, "depthwise": conv[1].weight}
         if self.first == "depthwise":
             weights = {"pointwise": conv[1].weight, "depthwise": conv[0].weight}
         expected = separable_convolution(
-            x.reshape(2, 12, 6, 7).numpy(),
-            weights["pointwise"].detach().reshape(3, 2, 12).numpy(),
+            x.reshape(2, order, 6, 7).numpy(),
+            weights["pointwise"].detach().reshape(3, 2, order).numpy(),
             weights["depthwise"].detach().reshape(-1, kernel_size, kernel_size).numpy(),
             self.group,
             self.basis,
@@ -54,6 +55,14 @@ class TestPointwiseFirst(SeparableTester):
 
 class TestDepthwiseFirst(SeparableTester):
     first = "depthwise"
+
+
+class TestReflections(SeparableTester):
+    first = "depthwise"
+    group = rotations(4) + [turn @ np.diag([1, -1]) for turn in rotations(4)]
+
+    def make(self, kernel_size=5):
+        return SeparableSE2Layers(kernel_size, rotations=4, sigma=0.6, reflections=True)
 
 
 class TestSeparableSE2UNet(ModelTester):

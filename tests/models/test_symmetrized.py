@@ -67,14 +67,6 @@ def test_collapse_and_cost():
     assert multiply_adds(model, 16) == 4 * multiply_adds(model.model, 16)
 
 
-@pytest.mark.parametrize("group", ["c4", "d4", "c8"])
-def test_export(group):
-    model, image = make(group), torch.randn(2, 3, 16, 16)
-    program = torch.export.export(collapse(model), (image,))
-    with torch.no_grad():
-        torch.testing.assert_close(program.module()(image), model(image), atol=1e-5, rtol=1e-5)
-
-
 def test_sizes():
     assert make("c4").size_multiple == 4  # shifts are measured with the stride of what it wraps
     with pytest.raises(UserError, match="multiples of 4"):
