@@ -8,7 +8,7 @@ setup(
     package_data={
         "polyp": ["py.typed"],
         "polyp.configs": ["**/*.yaml"],
-        "polyp.data": ["*.json"],
+        "polyp.data": ["*.json", "checksums/*.txt"],
         "polyp.report": ["templates/*"],
     },
 )

@@ -1,5 +1,6 @@
 """The command line: mistakes of the user are reported in one line, without a traceback."""
 
+import argparse
 import difflib
 import errno
 import functools
@@ -14,7 +15,9 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -24,19 +27,27 @@ from polyp import schema
 from polyp.cli_paths import quote_path_overrides
 from polyp.errors import UserError
 from polyp.files import FULL
+from polyp.help import command_help
 from polyp.runs.processes import first_process
 from polyp.runs.traces import no_empty_folder
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
 # Faults of the machine, not of the program, and the file's name says which.
-DISK_ERRORS = FULL | {errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
+DISK_ERRORS = FULL | {
+    *(errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+}
+
+# Keys of folders that Hydra makes.
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 
 # Keys whose values are paths, taken as they are pasted.
 PATHS = {
     *("run", "runs", "input", "output", "maps", "archive"),
     *("resume", "init_from"),
-    *("data.root", "data.split_file", "data.cache", "hydra.run.dir", "hydra.sweep.dir"),
+    *("data.root", "data.split_file", "data.cache"),
+    *FOLDERS,
 }
 
 # How lines of messages begin that tell of Hydra's insides, not of what to do.
@@ -84,12 +95,17 @@ def command_line(
         @functools.wraps(function)
         def command() -> None:
             _typed[:] = sys.argv
+            options = get_args_parser().parse_known_args(sys.argv[1:])[0]
+            if options.help:
+                print(_help(config_name, function, options))
+                return
             sys.argv[1:] = quote_path_overrides(sys.argv[1:], PATHS)
             if not first_process():
                 _write_no_files()
             try:
                 # Else Hydra prints its own account of an error, and exits.
                 with _environment("1"), around():
+                    _check_overrides(sys.argv[1:])
                     main()
             except KeyboardInterrupt:
                 print("Interrupted.", file=sys.stderr)
@@ -104,6 +120,15 @@ def command_line(
         return command
 
     return decorate
+
+
+def _help(config_name: str, function: Callable, options: argparse.Namespace) -> str:
+    try:
+        return command_help(
+            configs_folder(), config_name, _summary(function), options.overrides, options.config_dir
+        )
+    except Exception as error:
+        _end(error, config_name)
 
 
 def configs_folder() -> Path:
@@ -159,10 +184,45 @@ def _environment(full_error: str) -> Iterator[None]:
             os.environ[FULL_ERROR] = before
 
 
+def _check_overrides(arguments: list[str]) -> None:
+    """Refuses what Hydra would accept or fail at, before it makes any folder.
+
+    Raises:
+        UserError: a group is given no names of files, a folder no path, or an argument cannot be
+            parsed.
+    """
+    parser = OverridesParser.create()
+    for argument in arguments:
+        if "=" not in argument or argument.startswith("-"):
+            continue
+        try:
+            override = parser.parse_override(argument)
+        except HydraException as error:
+            raise UserError(
+                f"{argument}: cannot be parsed; a value with other characters than letters, "
+                "digits and _-+./:%@?|, such as spaces and umlauts, needs quotes of its own: "
+                "'KEY=\"VALUE\"'"
+            ) from error
+        if override.is_sweep_override():
+            continue
+        group, value = str(override.key_or_group), override.value()
+        if group in FOLDERS:
+            schema.require(group, value, schema.PLACE)
+        folder = configs_folder() / group
+        names = value if isinstance(value, list) else [value]
+        if folder.is_dir() and not all(isinstance(name, str) for name in names):
+            files = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+            raise UserError(f"{argument}: {group}= names a file of configs/{group}: {files}")
+
+
 def _usage(function: Callable) -> str:
-    """How a command is called, from the first line of its module."""
-    first = (sys.modules[function.__module__].__doc__ or "").splitlines()[0]
-    return first.partition("`")[2].partition("`")[0]
+    """How a command is called."""
+    return _summary(function).partition("`")[2].partition("`")[0]
+
+
+def _summary(function: Callable) -> str:
+    """What a command does, and how it is called: the first line of its module."""
+    return (sys.modules[function.__module__].__doc__ or "").splitlines()[0]
 
 
 def _end(error: Exception, config_name: str | None = None) -> NoReturn:
@@ -193,9 +253,6 @@ def user_message(error: BaseException) -> str | None:
             return one_line(f"{cause}\n{more}")
         if isinstance(cause, HydraException | OmegaConfBaseException):
             return one_line(str(cause))
-        if "Config group override must be" in str(cause):  # Hydra does not say which
-            groups = "data=, model=, metrics= and the like name files of configs/"
-            return one_line(f"{cause}: {groups}")
     return None
 
 
@@ -213,6 +270,8 @@ def _with_nearest_key(message: str, config_name: str) -> str:
         return message
     plain: Any = OmegaConf.to_container(config)
     known = {*config.hydra.runtime.choices, *_keys(plain)}
+    if key in known:  # and its value is a mapping
+        return f"{key}: its value has a key that is not there; --cfg job shows all"
     nearest = difflib.get_close_matches(key, known, 1)
     hint = f"did you mean {nearest[0]}?" if nearest else "--cfg job shows all"
     return f"{key}: there is no such key; {hint} (with + in front a new one is added)"

@@ -5,6 +5,7 @@ keys by command. What is not listed is free, as are the arguments of users' own 
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ def number(
 ) -> Rule:
     """A finite number: from `least` to `most`, above `above` and below `below`."""
     ends = {"at least": least, "above": above, "at most": most, "below": below}
-    told = " and ".join(f"{name} {end:g}" for name, end in ends.items() if math.isfinite(end))
+    told = " and ".join(f"{name} {end:.12g}" for name, end in ends.items() if math.isfinite(end))
     return Rule(
         lambda value: (
             isinstance(value, int | float)
@@ -95,7 +96,32 @@ def either(one: Rule, other: Rule) -> Rule:
     )
 
 
+def mapping_of(rule: Rule, least: int = 0) -> Rule:
+    """A mapping, each of whose values keeps a rule, with at least so many."""
+    least_told = f" of at least {least}" if least else ""
+    return Rule(
+        lambda value: (
+            isinstance(value, dict)
+            and len(value) >= least
+            and all(isinstance(name, str) for name in value)
+            and all(map(rule.test, value.values()))
+        ),
+        f"a mapping{least_told}, and each value {rule.wanted}",
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+SHOWN = 100  # characters of a value in a message
+
 TRUTH = one_of(True, False)
+TEXT = Rule(lambda value: isinstance(value, str), "a text")
 WORD = Rule(lambda value: isinstance(value, str) and value != "", "a word")
 PATH = Rule(  # a folder may be called 2024
     lambda value: (
@@ -103,84 +129,195 @@ PATH = Rule(  # a folder may be called 2024
     ),
     "a path",
 )
+PATHS = either(PATH, list_of(PATH))
+PLACE = Rule(  # written to, so what is more likely a mistake makes no folder
+    lambda value: (
+        isinstance(value, str)
+        and value.lower() not in ("", "true", "false", "???")
+        and not _is_number(value)
+    ),
+    "a path (./5 of a folder called 5)",
+)
+PART = Rule(
+    lambda value: (
+        isinstance(value, dict)
+        and isinstance(value.get("_target_"), str)
+        and isinstance(value.get("_partial_", False), bool)
+    ),
+    "a mapping with the _target_ (and _partial_) of a file in configs/",
+)
+SECTION = Rule(lambda value: isinstance(value, dict), "a mapping of keys")
 FIGURE = Rule(
-    lambda value: str(value).lower().endswith((".png", ".pdf", ".svg")),
+    lambda value: isinstance(value, str) and value.lower().endswith((".png", ".pdf", ".svg")),
     "a file that ends with .png, .pdf or .svg",
 )
+SHA256 = Rule(
+    lambda value: isinstance(value, str) and re.fullmatch("[0-9a-fA-F]{64}", value) is not None,
+    "64 hexadecimal digits",
+)
+URL = Rule(
+    lambda value: isinstance(value, str) and re.match("https?://[^/]", value, re.I) is not None,
+    "an address that starts with https://",
+)
 ANGLES = list_of(number())  # in degrees; the rest is said by polyp.evaluation.check_angles
-WEIGHT = number(least=0)
+WEIGHT = number(least=0, most=1e6)
+SEED = whole(0, 2**32 - 1)
 
-# --- arguments of classes
+# --- arguments of classes: their types and ranges. Which words a class knows, it says itself.
 
 # Larger ones take hours to build, or more memory than there is.
 KERNEL_SIZE = whole(1, 15, odd=True)
 ROTATIONS = whole(1, 36)
+CHANNELS = whole(1, 4096)
+BATCH_SIZE = whole(1, 65536)
 
 SE2 = {
     "kernel_size": KERNEL_SIZE,
     "rotations": ROTATIONS,
+    "interpolation": WORD,
+    "offset": WORD,
     "sigma": number(least=0.1, most=10),  # in pixels: narrower is no weight, wider all the same
     "reflections": TRUTH,
 }
-ADAM = {"lr": number(above=0, most=100), "weight_decay": number(least=0, most=10)}
-LOSS = {"bce": WEIGHT, "cross_entropy": WEIGHT, "dice": WEIGHT, "smooth": number(above=0)}
-DATA = {
-    "image_size": whole(8, 16384),
-    "batch_size": whole(1),
-    "channels": whole(1),
-    "split_seed": whole(0),
-    "seed": whole(0),
-    "augmentation": Rule(lambda value: isinstance(value, list), "a list of transforms"),
-    "train_fraction": number(above=0, most=1),
-    "partial": TRUTH,
-    "num_workers": whole(0),
-    "cache": optional(PATH),
-    "split_file": optional(PATH),
+OPTIMIZER = {
+    "lr": number(above=0, most=100),
+    "weight_decay": number(least=0, most=10),
+    **dict.fromkeys(("maximize", "capturable", "differentiable"), TRUTH),
+    **{name: optional(TRUTH) for name in ("foreach", "fused")},
 }
+ADAM = OPTIMIZER | {
+    "betas": list_of(number(least=0, below=1)),
+    "eps": number(least=0, most=1),
+    "amsgrad": TRUTH,
+}
+LOSS = {
+    "bce": WEIGHT,
+    "cross_entropy": WEIGHT,
+    "dice": WEIGHT,
+    "smooth": number(above=0, most=1e6),
+}
+DATA = {
+    "dataset": PART,
+    "root": optional(PATH),
+    "image_size": whole(8, 16384),
+    "resize": WORD,
+    "batch_size": BATCH_SIZE,
+    "channels": CHANNELS,
+    "split": WORD,
+    "split_seed": SEED,
+    "split_file": optional(PATH),
+    "fold": optional(WORD),
+    "partial": TRUTH,
+    "train_fraction": number(above=0, most=1),
+    "augmentation": Rule(lambda value: isinstance(value, list), "a list of transforms"),
+    "seed": SEED,
+    "num_workers": whole(0, 256),
+    "cache": optional(PLACE),
+}
+ROOT = {"root": PATH}
+# Names, or values or colours by name: see polyp.data.Labels.
+CLASS_NAMES = either(list_of(WORD), mapping_of(either(whole(0), list_of(whole(0)))))
+DEVICES = either(either(whole(1, 1024), one_of("auto", -1)), list_of(whole(0)))
 
 CLASSES: Mapping[str, Mapping[str, Rule]] = {
     "polyp.data.DataModule": DATA,
-    "polyp.models.UNet": {
-        "widths": list_of(whole(1, 4096)),
-        "in_channels": whole(1),
-        "out_channels": whole(1),
-        "margin": whole(0, 4096),
+    "polyp.data.Synthetic": {
+        "images": whole(1, 1_000_000),
+        "size": DATA["image_size"],
+        "seed": SEED,
+        "labels": optional(CLASS_NAMES),
     },
-    "polyp.models.Canonicalized": {"fields": whole(1, 4096)},
+    "polyp.data.PairedFolders": {
+        **ROOT,
+        "images": PATH,
+        "masks": PATH,
+        "mask_suffix": TEXT,
+        "mask_prefix": TEXT,
+        "labels": optional(CLASS_NAMES),
+        "group": optional(WORD),
+        "foreground": optional(whole(1, 65535)),
+    },
+    "polyp.data.CVCClinicDB": ROOT,
+    "polyp.data.CVCColonDB": {**ROOT, "distinct": TRUTH},
+    "polyp.data.ETISLarib": ROOT,
+    "polyp.data.KvasirSEG": ROOT,
+    "polyp.data.PolypGen": ROOT,
+    "polyp.data.PraNet": {**ROOT, "tests": list_of(WORD), "trains": list_of(WORD)},
+    "polyp.models.UNet": {
+        "widths": list_of(CHANNELS),
+        "layers": PART,
+        "pool": WORD,
+        "upsample": WORD,
+        "in_channels": CHANNELS,
+        "out_channels": CHANNELS,
+        "margin": whole(0, 4096),
+        "project": WORD,
+    },
+    "polyp.models.Canonicalized": {"model": PART, "group": WORD, "fields": CHANNELS},
+    "polyp.models.LibraryModel": {
+        "network": PART,
+        "in_channels": CHANNELS,
+        "size_multiple": whole(1, 4096),
+    },
+    "polyp.models.Symmetrized": {"model": PART, "group": WORD, "in_training": TRUTH},
     "polyp.layers.PlainLayers": {"kernel_size": KERNEL_SIZE},
+    "polyp.layers.IsotropicLayers": {"kernel_size": KERNEL_SIZE},
     "polyp.layers.P4Layers": {"kernel_size": KERNEL_SIZE, "reflections": TRUTH},
     "polyp.layers.SE2Layers": SE2,
-    "polyp.layers.SeparableSE2Layers": SE2,
+    "polyp.layers.SeparableSE2Layers": SE2 | {"first": WORD},
     "polyp.layers.SteerableLayers": {
         "kernel_size": KERNEL_SIZE,
         "rotations": either(ROTATIONS, one_of("continuous")),
         "max_frequency": whole(1, 18),
         "reflections": TRUTH,
+        "rings": optional(list_of(number(least=0, most=7))),
+        "frequencies_cutoff": optional(number(least=0, most=36)),
     },
     "polyp.layers.LieLayers": {
         "kernel_size": KERNEL_SIZE,
         "rotations": ROTATIONS,
+        "offset": WORD,
         "separable": TRUTH,
         "omega": number(above=0, most=1000),
         "hidden": whole(1, 1024),
         "layers": whole(1, 16),
         "reflections": TRUTH,
     },
+    "polyp.tasks.Binary": {"classes": optional(CLASS_NAMES)},
+    "polyp.tasks.Multiclass": {"classes": CLASS_NAMES},
     "polyp.training.BCEDiceLoss": LOSS,
     "polyp.training.CrossEntropyDiceLoss": LOSS,
     "torch.optim.Adam": ADAM,
     "torch.optim.AdamW": ADAM,
-    "torch.optim.SGD": ADAM | {"momentum": number(least=0, below=1), "nesterov": TRUTH},
+    "torch.optim.SGD": OPTIMIZER
+    | {
+        "momentum": number(least=0, below=1),
+        "dampening": number(least=0, most=1),
+        "nesterov": TRUTH,
+    },
     "polyp.training.one_cycle": {"warmup": number(above=0, below=1)},
     "polyp.training.cosine": {"warmup": number(least=0, most=1)},
     "polyp.training.make_trainer": {
+        "accelerator": WORD,
+        "devices": DEVICES,
+        "strategy": WORD,
+        "precision": either(WORD, one_of(16, 32, 64)),
         "max_epochs": whole(1, 1_000_000),
         "gradient_clip_val": optional(number(above=0)),
-        "accumulate_grad_batches": whole(1),
-        "log_every_n_steps": whole(1),
-        "num_nodes": whole(1),
+        "accumulate_grad_batches": whole(1, 1_000_000),
+        "log_every_n_steps": whole(1, 1_000_000),
+        "num_nodes": whole(1, 1024),
         "sync_batchnorm": TRUTH,
     },
+    "polyp.evaluation.metrics.SurfaceDice": {"tolerance": number(least=0, most=16384)},
+    "lightning.pytorch.loggers.TensorBoardLogger": {
+        "name": TEXT,
+        "version": WORD,
+        "default_hp_metric": TRUTH,
+    },
+    "lightning.pytorch.loggers.CSVLogger": {"name": TEXT, "version": WORD},
+    "lightning.pytorch.loggers.MLFlowLogger": {"experiment_name": WORD},
+    "lightning.pytorch.loggers.WandbLogger": {"project": WORD, "offline": TRUTH},
 }
 
 # --- other keys
@@ -190,48 +327,118 @@ EVALUATION = {
     "evaluation.part_angles": ANGLES,
     "evaluation.shifts": TRUTH,
 }
+SIZES = list_of(DATA["image_size"])
+ROUNDS = whole(1, 1000)
 
 COMMANDS: Mapping[str, Mapping[str, Rule]] = {
     "train": {
-        "seed": whole(0, 2**32 - 1),
+        **dict.fromkeys(("task", "data", "model", "loss", "optimizer", "schedule"), PART),
+        "trainer": PART,
+        "metrics": mapping_of(PART, least=1),
+        "test_sets": optional(mapping_of(SECTION)),
+        "test_sets.own.part": one_of("test"),
+        "logger": optional(mapping_of(PART)),
+        "augmentation": SECTION,
+        "augmentation.transforms": list_of(PART),
+        "logit_channels": CHANNELS,
+        "seed": SEED,
         "resume": optional(PATH),
         "init_from": optional(PATH),
         "init_from_seen": TRUTH,
         "name": optional(WORD),
-        "early_stopping_patience": optional(whole(1)),
+        "early_stopping_patience": optional(whole(1, 1_000_000)),
+        "evaluation": SECTION,
         **EVALUATION,
-        "evaluation.every_n_epochs": whole(0),
+        "evaluation.every_n_epochs": whole(0, 1_000_000),
         "evaluation.drift_angles": ANGLES,
     },
     "evaluate": {
         "run": optional(PATH),
         "maps": optional(PATH),
-        "output": optional(PATH),
+        "output": optional(PLACE),
         "part": one_of("own", "all", "train", "val", "test"),
         "device": WORD,
+        "data": SECTION,
+        "evaluation": SECTION,
         **{key: optional(rule) for key, rule in EVALUATION.items()},
         **{f"data.{key}": optional(rule) for key, rule in DATA.items()},
     },
     "predict": {
         "run": PATH,
+        "input": PATHS,
+        "output": PLACE,
         "recursive": TRUTH,
         "threshold": optional(number(above=0, below=1)),
         "probabilities": one_of(True, False, 8, 16),
-        "angles": optional(ANGLES),
+        "angles": ANGLES,
         "device": WORD,
         "precision": one_of("float32", "bfloat16"),
     },
-    "export": {"run": PATH, "output": PATH, "overwrite": TRUTH},
-    "archive": {"output": PATH},
-    "compare": {"output": PATH, "outlier_dice": number(least=0, most=1)},
-    "rotation_error": {"output": FIGURE, "angles": ANGLES, "seeds": whole(1, 1000)},
-    "benchmark": {
-        "image_size": DATA["image_size"],
-        "batch_size": whole(1),
-        "rounds": whole(1),
-        "threads": whole(1),
+    "export": {"run": PATH, "output": PLACE, "overwrite": TRUTH},
+    "archive": {"runs": PATHS, "output": PLACE},
+    "compare": {"runs": PATHS, "output": PLACE, "outlier_dice": number(least=0, most=1)},
+    "rotation_error": {
+        "output": FIGURE,
+        "angles": ANGLES,
+        "seeds": whole(1, 1000),
+        "families": mapping_of(PART, least=1),
     },
-    "download_data": {},  # polyp.data.download checks what it takes from anywhere
+    "benchmark": {
+        "measure": either(WORD, list_of(WORD)),
+        "image_size": DATA["image_size"],
+        "batch_size": BATCH_SIZE,
+        "rounds": ROUNDS,
+        "threads": whole(1, 1024),
+        "device": WORD,
+        "models": mapping_of(PART),
+        "families": SECTION,
+        "families.models": mapping_of(PART),
+        "families.image_size": DATA["image_size"],
+        "families.batch_size": BATCH_SIZE,
+        "families.rounds": ROUNDS,
+        "peers": SECTION,
+        "peers.batch_size": BATCH_SIZE,
+        "peers.rounds": ROUNDS,
+        "data": SECTION,
+        "data.model": WORD,
+        "data.image_size": DATA["image_size"],
+        "data.images": whole(1, 1_000_000),
+        "data.kvasir": PATH,
+        "sweep": SECTION,
+        "sweep.models": mapping_of(PART),
+        "sweep.image_size": DATA["image_size"],
+        "sweep.batch_size": BATCH_SIZE,
+        "sweep.rounds": ROUNDS,
+        "sweep.angles": ANGLES,
+        "start": SECTION,
+        "start.options": list_of(WORD),
+        "start.rounds": ROUNDS,
+        "memory": SECTION,
+        "memory.predictions": list_of(whole(1, 10_000_000)),
+        "scaling": SECTION,
+        "scaling.name": WORD,
+        "scaling.model": PART,
+        "scaling.rounds": ROUNDS,
+        "scaling.base": SECTION,
+        "scaling.base.image_size": DATA["image_size"],
+        "scaling.base.batch_size": BATCH_SIZE,
+        "scaling.base.rotations": ROTATIONS,
+        "scaling.axes": SECTION,
+        "scaling.axes.image_size": SIZES,
+        "scaling.axes.batch_size": list_of(BATCH_SIZE),
+        "scaling.axes.rotations": list_of(ROTATIONS),
+    },
+    "download_data": {
+        "data": PART,
+        "root": PATH,
+        "url": URL,
+        "archive": optional(PATH),
+        "sha256": optional(SHA256),
+        "pairs": optional(whole(1, 1_000_000)),
+        "keep": TRUTH,
+        "attempts": whole(1, 1_000_000),
+        "timeout": number(above=0, most=1_000_000),
+    },
 }
 
 
@@ -252,8 +459,12 @@ def check(command: str, config: DictConfig, usage: str) -> None:
         raise UserError(f"{' and '.join(f'{key}=' for key in missing)} {verb} missing: {usage}")
     for key, rule in COMMANDS[command].items():
         *above, last = key.split(".")
-        node = OmegaConf.select(config, ".".join(above)) if above else config
-        _check(node, last, key, rule)
+        if above:
+            _check(OmegaConf.select(config, ".".join(above)), last, key, rule)
+        elif key in config:
+            _check(config, key, key, rule)
+        else:  # an empty list of a group, as logger=[], leaves nothing
+            require(key, None, rule)
     for key, node in _nodes(config):
         for argument, rule in CLASSES.get(node["_target_"], {}).items():
             _check(node, argument, f"{key}.{argument}", rule)
@@ -270,10 +481,15 @@ def _check(node: Any, argument: str, key: str, rule: Rule) -> None:
         return
     try:
         value = node[argument]
+        if OmegaConf.is_config(value):
+            value = OmegaConf.to_container(value, resolve=True)
     except InterpolationKeyError:  # of what training alone has, as ${seed} in a download
         return
-    if OmegaConf.is_config(value):
-        value = OmegaConf.to_container(value, resolve=True)
+    require(key, value, rule)
+
+
+def require(key: str, value: Any, rule: Rule) -> None:
+    """Raises UserError if the value of a key does not keep a rule."""
     if not rule.test(value):
         raise UserError(f"{key}={_shown(value)}: must be {rule.wanted}")
 
@@ -293,9 +509,13 @@ def _nodes(config: DictConfig, above: str = "") -> Iterator[tuple[str, DictConfi
 
 
 def _shown(value: Any) -> str:
-    """As it would be given on the command line."""
+    """As it would be given on the command line, but not at length."""
     if value is None:
-        return "null"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_shown, value))}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        shown = "null"
+    elif isinstance(value, list):
+        shown = f"[{', '.join(map(_shown, value))}]"
+    elif isinstance(value, dict):
+        shown = f"{{{', '.join(f'{key}: {_shown(item)}' for key, item in value.items())}}}"
+    else:
+        shown = str(value).lower() if isinstance(value, bool) else str(value)
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from polyp import schema
 from polyp.errors import UserError
-from tests.conftest import TINY_SYNTHETIC
+from tests.conftest import CONFIGS, TINY_SYNTHETIC
 
 EPOCHS = "must be a whole number from 1 to 1000000"
 POSITIVE = "must be a number above 0"
@@ -26,8 +27,14 @@ LIST = "must be a list, and each element a finite number"
         ("evaluation.angles=[0,90,450]", "450° is the same as 90°"),
         ("evaluation.angles=[0,45,45]", "45° is there twice"),
         ("evaluation.shifts=perhaps", "must be true or false"),
-        *((f"early_stopping_patience={value}", "at least 1, or null") for value in ("abc", -1, 0)),
-        *((f"evaluation.every_n_epochs={value}", "of at least 0") for value in ("abc", -1, "null")),
+        *(
+            (f"early_stopping_patience={value}", "from 1 to 1000000, or null")
+            for value in ("abc", -1, 0)
+        ),
+        *(
+            (f"evaluation.every_n_epochs={value}", "from 0 to 1000000")
+            for value in ("abc", -1, "null")
+        ),
         *((f"loss.dice={value}", "a number at least 0") for value in ("abc", -1, "nan", "null")),
         ("loss.dice=0 loss.bce=0", "loss.bce=0, dice=0: one of them must be above 0"),
         *(
@@ -43,16 +50,30 @@ LIST = "must be a list, and each element a finite number"
         ("model=steerableunet_small model.layers.rotations=1000", "from 1 to 36, or continuous"),
         ("model.layers.reflections=maybe", "must be true or false"),
         *((f"model.layers.kernel_size={value}", "from 1 to 15") for value in (99, 4, -1, "x", 3.0)),
-        *((f"model.in_channels={value}", "at least 1") for value in (0, -3, "x")),
+        *((f"model.in_channels={value}", "from 1 to 4096") for value in (0, -3, "x")),
         ("model.widths=[4,0]", "each element a whole number from 1"),
         ("data.train_fraction=1e-9", "of 14 training images that is none"),
         ("data.train_fraction=0", "above 0"),
         *((f"data.image_size={value}", "from 8 to 16384") for value in (0, -1, 1e9, "null", "x")),
-        *((f"data.batch_size={value}", "at least 1") for value in (0, 2.5, "x", "null", "true")),
+        *(
+            (f"data.batch_size={value}", "from 1 to 65536")
+            for value in (0, 2.5, "x", "null", "true")
+        ),
         *((f"seed={value}", "from 0 to 4294967295") for value in (-1, 0.5, "x", 2**32, "null")),
         ("data.seed=-1", "data.seed=-1: must be a whole number"),
         ("data.augmentation=rot90", "data.augmentation=rot90: must be a list of transforms"),
-        ("metrics=1", "name files of configs/"),
+        ("metrics=1", "metrics=1: metrics= names a file of configs/metrics: dice, "),
+        *((f"metrics={value}", "names a file of configs/metrics") for value in ("{}", "[nan]")),
+        ("metrics=[]", "metrics=null: must be a mapping of at least 1"),
+        ("metrics.dice=5", "metrics={dice: 5, iou: {_target_: "),
+        ("model.layers=3", "model.layers=3: must be a mapping with the _target_"),
+        ("~seed", "seed=null: must be a whole number"),
+        ("name=ü", "name=ü: cannot be parsed"),
+        ("trainer.devices=true", "trainer.devices=true: must be a whole number from 1"),
+        ("+optimizer.foreach=[]", "optimizer.foreach=[]: must be true or false, or null"),
+        *((f"data.cache={value}", "must be a path (./5 of") for value in (5, "true", "nan")),
+        ("test_sets.own.part=val", "test_sets.own.part=val: must be test"),
+        ("data.dataset={a:1}", "data.dataset: its value has a key that is not there"),
         ("init_from_seen=maybe", "must be true or false"),
         ("trainer.max_epoch=3", "there is no such key; did you mean trainer.max_epochs?"),
         ("modle=unet", "modle: there is no such key; did you mean model?"),
@@ -69,6 +90,15 @@ def test_training_refuses(refused, tmp_path: Path, options, expected):
         keys.add("data.dataset.images")
     line = refused(*(o for o in TINY_SYNTHETIC if o.split("=")[0] not in keys), *asked)
     assert expected in line
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", ["5", "true", "???"])
+def test_a_run_folder_that_is_no_path(script_refused, tmp_path, monkeypatch, value):
+    monkeypatch.chdir(tmp_path)
+    assert f"hydra.run.dir={value}: must be a path" in script_refused(
+        "train", *TINY_SYNTHETIC, f"hydra.run.dir={value}"
+    )
     assert not any(tmp_path.iterdir())
 
 
@@ -114,17 +144,60 @@ def test_a_file_that_cannot_be_written(script_refused, finished_run):
     assert "output=/proc/a.onnx: cannot be written" in line
 
 
+def composed(command: str, *options: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(command, list(options))
+
+
 def test_the_arguments_of_own_classes_are_free():
     """Also where a class of ours has one of the name."""
-    config = {"model": {"_target_": "mine.UNet", "in_channels": 0, "sigma": "wide"}}
-    keys = {
-        "seed": 0,
-        "resume": None,
-        "init_from": None,
-        "init_from_seen": False,
-        "early_stopping_patience": None,
+    config = composed("train")
+    model = {"_target_": "mine.UNet", "in_channels": 0, "sigma": "wide"}
+    with open_dict(config):
+        config.model = model
+        schema.check("train", config, "")
+        config.model = model | {"layers": {"_target_": "polyp.layers.P4Layers", "kernel_size": 4}}
+        with pytest.raises(UserError, match=r"model\.layers\.kernel_size=4: must be an odd"):
+            schema.check("train", config, "")
+
+
+# Arguments of other libraries.
+FREE = ("monai.", "segmentation_models_pytorch.")
+
+
+def without_rule(command: str, node: DictConfig, above: str = "") -> list[str]:
+    """The keys of a composed config that the schema does not know."""
+    target = str(node.get("_target_", ""))
+    found = []
+    for name in set(node) - {"_target_", "_partial_"}:
+        key = f"{above}{name}"
+        open_value = OmegaConf.is_missing(node, name) or OmegaConf.is_interpolation(node, name)
+        value = None if open_value else node[name]
+        if isinstance(value, DictConfig):
+            found += without_rule(command, value, f"{key}.")
+        elif not target.startswith(FREE) and not (
+            name in schema.CLASSES.get(target, {}) or key in schema.COMMANDS[command]
+        ):
+            found.append(key)
+    return found
+
+
+@pytest.mark.parametrize(
+    "group", ["model", "data", "optimizer", "schedule", "trainer", "evaluation", "task"]
+)
+def test_every_key_of_a_config_has_a_rule(group):
+    for path in sorted((CONFIGS / group).glob("*.yaml")):
+        if path.stem != "base":
+            assert without_rule("train", composed("train", f"{group}={path.stem}")) == [], path
+
+
+@pytest.mark.parametrize("command", sorted(schema.COMMANDS))
+def test_every_key_of_a_command_has_a_rule(command):
+    options = {
+        "download_data": ["data=kvasir"],
+        "train": ["logger=[csv,mlflow,tensorboard,wandb]", "metrics=[surface_dice]"],
     }
-    schema.check("train", OmegaConf.create({**keys, **config}), "")
-    config["model"]["layers"] = {"_target_": "polyp.layers.P4Layers", "kernel_size": 4}
-    with pytest.raises(UserError, match=r"model\.layers\.kernel_size=4: must be an odd"):
-        schema.check("train", OmegaConf.create({**keys, **config}), "")
+    config = composed(command, *options.get(command, []))
+    assert without_rule(command, config) == []
+    if command in ("train", "benchmark"):
+        schema.check(command, config, "")  # which the defaults keep

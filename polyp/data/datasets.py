@@ -58,18 +58,24 @@ class Dataset(ABC):
             UserError: a file of it cannot be used.
         """
 
-    def digests(self, sample: Sample) -> tuple[str, str]:
-        """Names the content of a sample's image and of its mask, wherever they lie."""
-        if sample.image is not None and sample.mask is not None:
-            contents = [sample.image.read_bytes(), sample.mask.read_bytes()]
-        else:
-            contents = [repr(array.shape).encode() + array.tobytes() for array in self.read(sample)]
-        image, mask = (hashlib.sha256(content).hexdigest()[:DIGITS] for content in contents)
-        return image, mask
+    def digests(self, sample: Sample, image: np.ndarray, mask: np.ndarray) -> tuple[str, str]:
+        """Names the content of a sample's image and of its mask, in whichever files it is stored.
+
+        Args:
+            sample: which one.
+            image, mask: what `read` gives of it.
+        """
+        return digest(image), digest(mask)
 
     @abstractmethod
     def fingerprint(self) -> str:
         """Changes whenever what `read` returns may have changed."""
+
+
+def digest(array: np.ndarray) -> str:
+    """The first digits of the SHA-256 of an array's shape and values."""
+    content = repr(array.shape).encode() + array.tobytes()
+    return hashlib.sha256(content).hexdigest()[:DIGITS]
 
 
 @dataclass(frozen=True)

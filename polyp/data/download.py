@@ -6,7 +6,6 @@ A failed transfer is repeated from its start, because pooch does not resume tran
 import errno
 import logging
 import os.path
-import re
 import shlex
 import shutil
 import stat
@@ -27,11 +26,11 @@ from requests.exceptions import HTTPError, RequestException
 from polyp.data.datasets import PairedFolders
 from polyp.data.polyps import CVCClinicDB, KvasirSEG
 from polyp.data.prepared import prepare
+from polyp.data.published import check_content
 from polyp.errors import UserError
 
 log = logging.getLogger(__name__)
 
-MAX_VALUE = 1_000_000  # of the numbers in the config: more must be a typo
 MAX_BYTES = 2 * 10**9  # unpacked; the datasets have less than a tenth of it
 MAX_MEMBERS = 20_000  # a file takes room even if it is empty
 BY_HAND = "url= names another address, archive= a file that you have downloaded yourself"
@@ -120,28 +119,13 @@ def download(config: DictConfig, choice: str, named: set[str]) -> None:
 
 
 def _check_options(config: DictConfig) -> None:
-    """A UserError for a value that could not be used later on."""
-    if not isinstance(config.root, str) or not Path(config.root).name:
+    """A UserError for what the types and ranges of `polyp.schema` do not tell."""
+    if not Path(str(config.root)).name:
         raise UserError(f"root={config.root}: must be a folder with a name")
-    for key, types in {
-        "pairs": (int, type(None)),
-        "attempts": int,
-        "timeout": (int, float),
-    }.items():
-        value = config[key]
-        right = isinstance(value, types) and not isinstance(value, bool)
-        if not right or (value is not None and not 0 < value <= MAX_VALUE):
-            raise UserError(f"{key}={value}: must be a number above 0, and at most {MAX_VALUE:,}")
-    if not isinstance(config.keep, bool):
-        raise UserError(f"keep={config.keep}: must be true or false")
-    if config.sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", str(config.sha256)):
-        raise UserError(f"sha256={config.sha256}: must be 64 hexadecimal digits")
-    if not re.match("https?://[^/]", str(config.url), re.IGNORECASE):
-        raise UserError(f"url={config.url}: not an address that starts with https://; {BY_HAND}")
     try:
         urlsplit(config.url).port  # noqa: B018
     except ValueError as error:
-        raise UserError(f"url={config.url}: not an address ({error})") from error
+        raise UserError(f"url={config.url}: not an address ({error}); {BY_HAND}") from error
     if config.archive is not None and not Path(str(config.archive)).is_file():
         raise UserError(f"archive={config.archive}: no such file")
 
@@ -286,9 +270,15 @@ def _plan(members: list[ZipInfo]) -> dict[PurePosixPath, ZipInfo]:
 
 
 def _check(dataset: PairedFolders, pairs: int) -> None:
-    """Reads every file of a dataset, and counts its pairs."""
-    found = len(prepare(dataset, size=16, resize="pad", cache=None).samples)
+    """Reads every file of a dataset, counts its pairs, and compares them with the published ones.
+
+    Where another number of pairs is asked for, it is not that of the published dataset.
+    """
+    prepared = prepare(dataset, size=16, resize="pad", cache=None)
+    found = len(prepared.samples)
     if found != pairs:
         raise UserError(
             f"{found} pairs of image and mask instead of {pairs}; pairs={found} would accept them"
         )
+    if pairs == dataset.expected:
+        check_content(dataset, prepared)

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.utils import data
 
 from polyp.data.datasets import Dataset
 from polyp.data.prepared import Prepared, prepare
+from polyp.data.published import check_content, check_count
 from polyp.data.splits import (
     Split,
     make_fold,
@@ -49,7 +49,7 @@ class DataModule(LightningDataModule):
         resize: "pad", "crop" or "stretch", see `to_square`.
         augmentation: albumentations transforms, applied to training images in this order.
         channels: of the images; 1 makes them grey.
-        partial: whether a part of a dataset will do, of which the number of images is known.
+        partial: whether a published dataset may be incomplete or changed.
         seed: of shuffling and augmentation.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
         cache: folder for decoded datasets; None keeps them in memory.
@@ -99,22 +99,18 @@ class DataModule(LightningDataModule):
         """Reads and checks the dataset; a second call does nothing."""
         if self.prepared is not None:
             return
-        found, expected = len(self.dataset.samples()), self.dataset.expected
-        if expected is not None and found != expected and not self.partial:
-            raise UserError(
-                f"{self.dataset.name}: {found} of {expected} images; data.partial=true accepts that"
-            )
-        self.prepared = prepare(
-            self.dataset, self.image_size, self.resize, self.cache, self.channels
-        )
+        if not self.partial:
+            check_count(self.dataset)
+        prepared = prepare(self.dataset, self.image_size, self.resize, self.cache, self.channels)
+        if not self.partial:
+            check_content(self.dataset, prepared)
+        self.prepared = prepared
 
     @cached_property
     def digests(self) -> dict[str, tuple[str, str]]:
         """What each image and mask holds, by id, after `setup`: the same wherever they lie."""
-        samples = self.prepared.samples
-        with ThreadPoolExecutor() as pool:  # mostly waiting for the disk
-            found = pool.map(self.dataset.digests, samples)
-            return {sample.id: digests for sample, digests in zip(samples, found, strict=True)}
+        pairs = zip(self.prepared.samples, self.prepared.digests.tolist(), strict=True)
+        return {sample.id: (image, mask) for sample, (image, mask) in pairs}
 
     @property
     def split_name(self) -> str:

@@ -20,7 +20,7 @@ from polyp.geometry import to_square
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of what `prepare` makes out of a file: count up when it changes, caches then renew
+VERSION = 3  # of what `prepare` makes out of a file: count up when it changes, caches then renew
 SHOWN_FAULTS = 5
 
 
@@ -33,12 +33,14 @@ class Prepared:
         images: uint8 [n, size, size, C].
         masks: uint8 [n, size, size] of class indices.
         insides: int [n, 4], the (top, bottom, left, right) that is image and not padding.
+        digests: str [n, 2], of image and mask as they were read: see `Dataset.digests`.
     """
 
     samples: list[Sample]
     images: np.ndarray
     masks: np.ndarray
     insides: np.ndarray
+    digests: np.ndarray
 
 
 def prepare(
@@ -75,7 +77,7 @@ def prepare(
                 "there, name another folder, or data.cache=null keeps the images in memory"
             ) from error
     # Mapped, not loaded: workers and parallel runs share one copy in memory.
-    names = ("images", "masks", "insides")
+    names = ("images", "masks", "insides", "digests")
     return Prepared(samples, **{n: np.load(entry / f"{n}.npy", mmap_mode="r") for n in names})
 
 
@@ -89,10 +91,12 @@ def _read_all(
         "masks": np.zeros((count, size, size), np.uint8),
         "insides": np.zeros((count, 4), np.int64),
     }
+    digests = [("", "")] * count
 
     def read(row: int) -> str | None:
         try:
             image, mask = dataset.read(samples[row])
+            digests[row] = dataset.digests(samples[row], image, mask)
             image = _with_channels(image, channels, samples[row])
             if mask.max() >= dataset.num_classes:
                 raise UserError(
@@ -113,7 +117,7 @@ def _read_all(
         raise _faulty(dataset, faults)
     if count and not arrays["masks"].any():
         raise UserError(f"{dataset.name}: the masks of all {count} images are empty")
-    return arrays
+    return arrays | {"digests": np.array(digests).reshape(count, 2)}
 
 
 def _with_channels(image: np.ndarray, channels: int, sample: Sample) -> np.ndarray:

@@ -57,11 +57,11 @@ class Synthetic(Dataset):
         index = int(sample.id.removeprefix("scene-"))
         return scene(self.seed, index, self.size, instruments=self.num_classes == 3)
 
-    def digests(self, sample: Sample) -> tuple[str, str]:
+    def digests(self, sample: Sample, image: np.ndarray, mask: np.ndarray) -> tuple[str, str]:
         """Of the scene: the same at every size."""
         name = f"synthetic-v{VERSION} seed={self.seed} {sample.id}"
-        image = name if self.num_classes < 3 else f"{name} with instruments"
-        return image, image
+        scene = name if self.num_classes < 3 else f"{name} with instruments"
+        return scene, scene
 
     def fingerprint(self) -> str:
         """Names the content: equal fingerprints, equal scenes."""

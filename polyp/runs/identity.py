@@ -5,6 +5,7 @@ It is imported before anything else is known, also to skip finished jobs of a sw
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Identity = dict[str, Any]  # of JSON values, which a checkpoint can hold
 
-VERSION = 1
+VERSION = 2  # another one is not compared
 
 # Where and how a run runs, not what it computes.
 WHERE_AND_HOW = frozenset(
@@ -68,6 +69,12 @@ def data_identity(data: "DataModule") -> dict[str, str]:
     """`name` of the dataset and `checksum` of all its images and masks."""
     content = json.dumps(sorted(data.digests.items())).encode()
     return {"name": data.dataset.name, "checksum": hashlib.sha256(content).hexdigest()}
+
+
+def identity_of(checkpoint: Mapping[str, Any]) -> Identity | None:
+    """The identity in a checkpoint; None if it was written before there were any, or other ones."""
+    identity = checkpoint.get("identity")
+    return identity if identity is not None and identity["version"] == VERSION else None
 
 
 def check_continues(there: Identity, here: Identity) -> None:

@@ -1,6 +1,7 @@
 """A run that is refused leaves no traces: no log, and not the folder that Hydra makes for it.
 
-configs/train.yaml refers to the callback and configs/hydra/job_logging/run.yaml to the log.
+configs/hydra/callbacks/folder.yaml refers to the callback, and configs/hydra/job_logging/run.yaml
+to the log.
 """
 
 import logging
@@ -11,6 +12,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 
@@ -67,7 +69,9 @@ def no_empty_folder(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        before = _there[-1] if _there else folder
+        # A job of a sweep may run in a process of its own, which knows its own folder alone.
+        job = HydraConfig.get().mode is RunMode.MULTIRUN
+        before = _there[-1] if _there else folder.parent if job else folder
         while folder != before and before in folder.parents and not any(folder.iterdir()):
             folder.rmdir()
             folder = folder.parent

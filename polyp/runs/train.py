@@ -24,7 +24,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from polyp.errors import UserError
 from polyp.runs.folder import RunFolder, flat
-from polyp.runs.identity import Identity, check_continues, make_identity, seen_images
+from polyp.runs.identity import (
+    Identity,
+    check_continues,
+    identity_of,
+    make_identity,
+    seen_images,
+)
 from polyp.runs.loading import load_checkpoint, put_weights, read_checkpoint
 from polyp.runs.measure import Instrument, log_summary, measure, sweep_angles
 from polyp.runs.provenance import provenance
@@ -213,12 +219,12 @@ def _warm_start(
         raise UserError(f"init_from={error}") from error
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    source = checkpoint.get("identity")
+    source = identity_of(checkpoint)
     identity["init_from"] = {"path": str(path.resolve()), "sha256": sha256, "identity": source}
     if source is None:
         log.warning(
-            "init_from=%s: of version 0.1, which does not say what its run was trained on: make "
-            "sure that it was on none of the test images",
+            "init_from=%s: of an earlier version, which does not say what its run was trained on: "
+            "make sure that it was on none of the test images",
             path,
         )
     seen = seen_images(source)
@@ -266,7 +272,7 @@ def _resume(model: nn.Module, resume: Path, identity: Identity) -> int:
         checkpoint = read_checkpoint(resume)
     except UserError as error:
         raise UserError(f"resume={error}") from error
-    there = checkpoint.get("identity")
+    there = identity_of(checkpoint)
     source, begun = identity["init_from"], (there or {}).get("init_from")
     if source is not None and source["sha256"] != (begun or {}).get("sha256"):
         raise UserError(
@@ -275,8 +281,8 @@ def _resume(model: nn.Module, resume: Path, identity: Identity) -> int:
         )
     if there is None:
         log.warning(
-            "resume=%s: of version 0.1, which does not say what the run was trained on: make sure "
-            "that it is the same as here",
+            "resume=%s: of an earlier version, which does not say what the run was trained on: "
+            "make sure that it is the same as here",
             resume,
         )
     else:

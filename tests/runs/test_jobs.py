@@ -15,9 +15,13 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from polyp.commands import train
+from polyp.errors import UserError
+from polyp.runs import traces
 from polyp.runs.jobs import job_name
 from polyp.runs.signals import Stopped
 from polyp.training import Segmentation
@@ -278,6 +282,19 @@ def test_control_c_ends_the_sweep(tmp_path):
     assert stderr.splitlines()[-1] == "The sweep was stopped. To continue, repeat the command."
     assert "Traceback" not in stderr
     assert not second.exists()
+
+
+def test_a_refused_job_in_a_process_of_its_own_leaves_no_folder(tmp_path, monkeypatch):
+    """As joblib and submitit start them; such a process was not told which folders were there."""
+    monkeypatch.setattr(traces, "_there", [])
+    config = OmegaConf.create({"mode": RunMode.MULTIRUN})
+    monkeypatch.setattr(traces.HydraConfig, "get", lambda: config)
+    folder = tmp_path / "sweep" / "seed=-1"
+    folder.mkdir(parents=True)
+    with pytest.raises(UserError), traces.no_empty_folder(folder):
+        raise UserError("refused")
+    assert (tmp_path / "sweep").is_dir()
+    assert not folder.exists()
 
 
 def test_a_file_in_place_of_the_folder(sweep, tmp_path):
