@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from benchmarks.scaling import AXES, Curve
-from polyp.evaluation.figures import BLUE, STYLE, VERMILLION
+from polyp.style import BLUE, STYLE, VERMILLION
 
 
 def scaling_figure(curves: Sequence[Curve], title: str) -> Figure:

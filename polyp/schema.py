@@ -159,6 +159,10 @@ URL = Rule(
     lambda value: isinstance(value, str) and re.match("https?://[^/]", value, re.I) is not None,
     "an address that starts with https://",
 )
+PAIR = Rule(
+    lambda value: isinstance(value, list) and len(value) == 2 and all(map(WORD.test, value)),
+    "a pair of systems, as [A,B]",
+)
 ANGLES = list_of(number())  # in degrees; the rest is said by polyp.evaluation.check_angles
 WEIGHT = number(least=0, most=1e6)
 SEED = whole(0, 2**32 - 1)
@@ -376,7 +380,13 @@ COMMANDS: Mapping[str, Mapping[str, Rule]] = {
     },
     "export": {"run": PATH, "output": PLACE, "overwrite": TRUTH},
     "archive": {"runs": PATHS, "output": PLACE},
-    "compare": {"runs": PATHS, "output": PLACE, "outlier_dice": number(least=0, most=1)},
+    "compare": {
+        "runs": PATHS,
+        "output": PLACE,
+        "outlier_dice": number(least=0, most=1),
+        "comparisons": optional(list_of(PAIR)),
+        "measures": list_of(WORD),
+    },
     "rotation_error": {
         "output": FIGURE,
         "angles": ANGLES,

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ def read(path: Path) -> list[list[str | float]]:
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_tables_are_those_of_the_scores(study, script, tmp_path, monkeypatch):
+    # Only the tables are compared, and drawing takes longer than all the rest.
+    monkeypatch.setattr(import_module("polyp.report.compare"), "_figures", lambda *_: [])
     monkeypatch.chdir(RESULTS.parents[1])  # where `make results` runs: tables name the folders
     script("compare", f"runs=docs/results/runs/{study}", f"output={tmp_path}")
     made = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.csv"))
@@ -39,11 +42,11 @@ def test_the_tables_are_those_of_the_scores(study, script, tmp_path, monkeypatch
 
 # The words of the two READMEs for what the tables call otherwise.
 NETWORKS = {
-    "plain": "unet_small",
-    "p4": "p4unet_small",
-    "SE(2,12) bilinear": "se2unet_bilinear_small",
-    "SE(2,12) Gaussian": "se2unet_small",
-    "steerable": "steerableunet_small",
+    "plain": "plain U-Net",
+    "p4": "p4 U-Net",
+    "SE(2,12) bilinear": "bilinear SE(2) U-Net",
+    "SE(2,12) Gaussian": "SE(2) U-Net",
+    "steerable": "steerable U-Net",
 }
 VARIANTS = {
     "`rotate`": "augmentation=rotate",
@@ -54,21 +57,28 @@ VARIANTS = {
     "25 %": "train_fraction=0.25",
     "10 %": "train_fraction=0.1",
 }
+# Columns of the READMEs' tables of systems, as keys of systems.csv.
 SCORES = {
-    "Dice": ["dice_mean", "dice_std_over_seeds", "dice_ci95_low", "dice_ci95_high"],
-    "consistency, Dice on turned images": ["consistency_off_grid", "turned_dice_mean"],
+    "Dice": ["dice", "dice_std_over_seeds", "dice_low", "dice_high"],
+    "consistency off grid": [
+        "consistency_off_grid",
+        "consistency_off_grid_low",
+        "consistency_off_grid_high",
+    ],
+    "Dice on turned images": ["dice_on_turned", "dice_on_turned_low", "dice_on_turned_high"],
     "outliers": ["outliers"],
 }
-TESTS = {
-    "Dice": "dice_tests.csv",
-    "consistency off grid": "off_grid_tests.csv",
-    "Dice on turned images": "turned_dice_tests.csv",
-    "outliers": "outliers_tests.csv",
+# Of their tables of differences, as measures in differences.csv.
+MEASURES = {
+    "Dice": "dice",
+    "consistency off grid": "consistency_off_grid",
+    "Dice on turned images": "dice_on_turned",
+    "outliers": "outliers",
 }
 
 
 def label(name: str) -> str:
-    """`p4, 60 epochs` as the tables have it: `p4unet_small max_epochs=60`."""
+    """`p4, 60 epochs` as the tables have it: `p4 U-Net max_epochs=60`."""
     network, *variants = name.split(", ")
     return " ".join([NETWORKS[network], *(VARIANTS[variant] for variant in variants)])
 
@@ -88,17 +98,25 @@ def published(folder: Path, name: str, score: str) -> list[float] | None:
     """What the tables of a folder say of a system, or of `A − B`; None if they say nothing."""
     if " − " in name:
         a, b = map(label, name.split(" − "))
-        for test in records(folder / TESTS[score]):
-            values = [float(test[key]) for key in ("difference", "low", "high")]
-            if (test["a"], test["b"]) == (a, b):
-                return values
-            if (test["a"], test["b"]) == (b, a):
-                return [-values[0], -values[2], -values[1]]
+        for row in records(folder / "differences.csv"):
+            if row["measure"] == MEASURES[score]:
+                values = [float(row[key]) for key in ("difference", "low", "high")]
+                if (row["a"], row["b"]) == (a, b):
+                    return values
+                if (row["a"], row["b"]) == (b, a):
+                    return [-values[0], -values[2], -values[1]]
         return None
     for system in records(folder / "systems.csv"):
         if system["system"] == label(name):
             return [number for key in SCORES[score] for number in numbers(system[key])]
     return None
+
+
+def one_run(folder: Path, name: str) -> bool:
+    """Whether a system, or one of the two of `A − B`, has one run in the tables of a folder."""
+    labels = [label(each) for each in name.split(" − ")]
+    systems = records(folder / "systems.csv")
+    return any(system["seeds"] == "1" for system in systems if system["system"] in labels)
 
 
 def records(path: Path) -> list[dict[str, str]]:
@@ -123,6 +141,8 @@ def test_the_readmes_show_what_the_tables_say(readme):
                 shown = None if cell == "–" else numbers(cell)
                 expected = values and [round(value, 3) for value in values]
                 assert shown == expected, (readme, name, column)
+                if shown is not None:
+                    assert cell.endswith("†") == one_run(readme.parent / folders[link], name)
 
 
 def parameters(name: str) -> str:

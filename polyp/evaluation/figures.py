@@ -11,33 +11,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from polyp.evaluation.scores import defined_mean, over_classes
+from polyp.evaluation.scores import defined_mean, defined_means
 from polyp.evaluation.sweep import Sweep
-
-# Colours that colour-blind people can tell apart (Okabe and Ito, 2008).
-SKY, BLUE, VERMILLION, YELLOW = "#56B4E9", "#0072B2", "#D55E00", "#F0E442"
-
-STYLE = {
-    "font.size": 14,
-    "axes.titlesize": 16,
-    "axes.labelsize": 14,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.12,
-    "figure.constrained_layout.h_pad": 0.1,
-    "savefig.dpi": 150,
-}
-
-# Of box plots: small and light, as there are many.
-OUTLIERS = {
-    "marker": ".",
-    "markersize": 6,
-    "markerfacecolor": "#9A9A9A",
-    "markeredgecolor": "none",
-    "alpha": 0.6,
-}
+from polyp.style import (
+    BLUE,
+    GREEN,
+    GRID,
+    ORANGE,
+    OUTLIERS,
+    PINK,
+    REFERENCE_LINE,
+    SKY,
+    STYLE,
+    VERMILLION,
+    YELLOW,
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +67,7 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
     """
     order = np.argsort(sweep.angles)
     angles = np.array(sweep.angles)[order]
-    dice, masks = over_classes(sweep.dice)[:, order], sweep.masks.mean(axis=2)[:, order]
+    dice, masks = defined_means(sweep.dice)[:, order], sweep.masks.mean(axis=2)[:, order]
     within = angles <= 90
     told = {}
     if (angles[~within] % 90 == 0).all() and within.sum() > 1:
@@ -104,7 +92,7 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
             capprops={"color": SKY},
             flierprops=OUTLIERS,
         )
-        axes.plot(angles, masks.mean(axis=0), color="black", linestyle="--", linewidth=1.8)
+        axes.plot(angles, masks.mean(axis=0), **REFERENCE_LINE)
         means = np.array([np.nan if m is None else m for m in map(defined_mean, dice.T)])
         axes.plot(
             angles,
@@ -123,19 +111,12 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=13, steps=[1, 1.5, 3, 4.5, 10]))
         axes.yaxis.set_major_locator(MultipleLocator(0.2))
         axes.tick_params(labelsize=STYLE["font.size"])
-        axes.grid(axis="y", color="#E4E4E4")
+        axes.grid(axis="y", color=GRID)
         axes.set_axisbelow(True)
         images = len(sweep.ids)
         entries = [
             Line2D([], [], color=VERMILLION, linewidth=2.2, marker="o", label="mean"),
-            Line2D(
-                [],
-                [],
-                color="black",
-                linestyle="--",
-                linewidth=1.8,
-                label="true masks turned there and back",
-            ),
+            Line2D([], [], **REFERENCE_LINE, label="true masks turned there and back"),
             Patch(
                 facecolor="#CFE6F5",
                 edgecolor=SKY,
@@ -160,7 +141,7 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
 
 def rotation_error_figure(angles: Sequence[float], errors: dict[str, Sequence[float]]) -> Figure:
     """Relative equivariance error against the rotation angle, a curve a layer family."""
-    colours = ("black", "#E69F00", SKY, BLUE, VERMILLION, "#009E73")
+    colours = ("black", ORANGE, SKY, BLUE, VERMILLION, GREEN)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12, 6))
         axes = figure.add_subplot()
@@ -179,7 +160,7 @@ def rotation_error_figure(angles: Sequence[float], errors: dict[str, Sequence[fl
         axes.set_ylabel("relative equivariance error")
         axes.xaxis.set_major_locator(MultipleLocator(15))
         axes.set_ylim(bottom=0)
-        axes.grid(axis="y", color="#E4E4E4")
+        axes.grid(axis="y", color=GRID)
         figure.legend(loc="outside right center")
     return figure
 
@@ -250,7 +231,7 @@ def _in_colours(masks: np.ndarray) -> np.ndarray:
 
 def class_colours(count: int) -> list[tuple[float, float, float]]:
     """A colour in [0,1] per foreground class, for label maps and overlays."""
-    colours = (SKY, "#E69F00", "#009E73", "#CC79A7", VERMILLION, BLUE, YELLOW)
+    colours = (SKY, ORANGE, GREEN, PINK, VERMILLION, BLUE, YELLOW)
     return [to_rgb(colours[index % len(colours)]) for index in range(count)]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from polyp.evaluation.figures import equivariance_figure
 from polyp.evaluation.inference import evaluation_mode, to_device
-from polyp.evaluation.scores import over_classes
+from polyp.evaluation.scores import defined_means
 from polyp.evaluation.shifts import Shifts, sampled_shifts, shift_batch
 from polyp.evaluation.sweep import Sweep, check_angles, sweep_batch
 from polyp.tasks import Binary, Task
@@ -48,7 +48,7 @@ class Equivariance:
         """A row per angle: consistency (with its standard deviation over the images), the Dice on
         turned images if true masks were given, and the relative error of the logits."""
         sweep = self.sweep
-        consistency = over_classes(sweep.dice)
+        consistency = defined_means(sweep.dice)
         table = {
             "angle": sweep.angles,
             "consistency": pd.DataFrame(consistency).mean().to_numpy(),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from polyp.evaluation.scores import over_classes, summary
+from polyp.evaluation.scores import defined_means, summary
 from polyp.evaluation.shifts import Shifts
 from polyp.evaluation.sweep import Sweep
 
@@ -150,7 +150,7 @@ class Results:
         table = _repeated(self.scores.images(), len(sweep.angles))
         table["angle"] = np.tile(sweep.angles, count)
         for name, values in (
-            ("dice", over_classes(sweep.dice)),
+            ("dice", defined_means(sweep.dice)),
             ("dice_truth", sweep.dice_truth.mean(axis=2)),
             ("dice_masks", sweep.masks.mean(axis=2)),
             ("dice_image", self._at_part_angles(sweep.image)),
@@ -170,7 +170,7 @@ class Results:
         for index, angle in enumerate(self.sweep.part_angles):
             if angle in self.sweep.angles:
                 column = self.sweep.angles.index(angle)
-                table[:, column] = over_classes(values[:, index : index + 1])[:, 0]
+                table[:, column] = defined_means(values[:, index : index + 1])[:, 0]
         return table
 
     def shift_table(self) -> pd.DataFrame | None:
@@ -182,7 +182,7 @@ class Results:
         count = len(self.shifts.ids)
         table = _repeated(self.scores.images(), len(rows))
         table["rows"], table["columns"] = np.tile(rows, count), np.tile(columns, count)
-        table["dice"] = over_classes(self.shifts.dice).reshape(-1)
+        table["dice"] = defined_means(self.shifts.dice).reshape(-1)
         return table
 
     def summary(self, seed: int = 0) -> dict:

@@ -82,7 +82,7 @@ def defined_mean(values: np.ndarray) -> float | None:
     return float(defined.mean()) if defined.size else None
 
 
-def over_classes(values: np.ndarray) -> np.ndarray:
+def defined_means(values: np.ndarray) -> np.ndarray:
     """The mean over the last axis of the values that are defined, nan where none is."""
     defined = ~np.isnan(values)
     count = defined.sum(axis=-1)

@@ -1,4 +1,4 @@
-"""From run folders to tables, figures, paired tests and a page."""
+"""From run folders to tables, figures, differences and a page."""
 
 from polyp.report.compare import compare
 

@@ -1,44 +1,55 @@
 """Runs in, tables, figures and a page out."""
 
-import io
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from polyp.cli import told
 from polyp.errors import UserError
 from polyp.report import output as folder
-from polyp.report.figures import boxes_figure, curves_figure, dice_figure, images_figure
+from polyp.report.comparisons import (
+    Comparison,
+    check_declaration,
+    compare_systems,
+    missing_pairs,
+)
+from polyp.report.figures import (
+    boxes_figure,
+    curves_figure,
+    dice_figure,
+    forest_figure,
+    images_figure,
+)
 from polyp.report.find import find_runs
 from polyp.report.render import render
 from polyp.report.run import Run, read_runs
 from polyp.report.sections import Section, make_sections
-from polyp.report.statistics import paired_tests
-from polyp.report.systems import System, by_training_images, off_grid
+from polyp.report.systems import by_training_images
 from polyp.report.tables import (
     Table,
+    differences_table,
+    equivariance_table,
     outlier_lists,
     outliers_table,
     runs_table,
     systems_table,
-    tests_table,
 )
 from polyp.runs.folder import RunFolder
+from polyp.style import FORMATS, rendered
 
 
 def compare(config: DictConfig) -> str:
     """Compares the runs that `config.runs` names, and writes the comparison to `config.output`.
 
-    There it leaves index.html, which holds everything, and a folder per test set: as .csv, .md and
-    .tex the tables systems, outliers, runs, and dice_tests, equivariance_tests, off_grid_tests,
-    turned_dice_tests and outliers_tests; dice.png, equivariance.png, equivariance-boxes-N.png of
-    two systems each, and training-images.png where systems differ in the number of images that they
-    were trained on. An earlier comparison there is replaced.
+    There it leaves index.html, which holds everything; forest.png, the declared comparisons on all
+    test sets; and a folder per test set: as .csv, .md and .tex the tables systems, equivariance,
+    differences, outliers and runs; dice.png, equivariance.png, equivariance-boxes-N.png of two
+    systems each, and training-images.png where systems differ in the number of images that they
+    were trained on. Each figure is there as .pdf and .svg too. An earlier comparison is replaced.
     Everything is computed before the first file is written.
 
     Args:
@@ -50,24 +61,36 @@ def compare(config: DictConfig) -> str:
     Raises:
         UserError: there is nothing to compare, or `output` holds something else.
     """
-    output, outlier_dice = Path(str(config.output)), config.outlier_dice
+    output = Path(str(config.output))
     folder.check(output)
+    check_declaration(config.comparisons, config.measures)
+    declared = config.comparisons and [(str(a), str(b)) for a, b in config.comparisons]
+
     runs, left_out = _read(find_runs(config.runs))
     if not runs:
         raise UserError(f"runs={config.runs}: nothing to compare; {'; '.join(left_out)}")
     sections, excluded = make_sections(runs)
     left_out += [f"{run.folder} on {run.data}: {reason}" for run, reason in excluded]
+    left_out += missing_pairs(sections, declared or [])
+    comparisons = compare_systems(sections, declared, config.measures, config.outlier_dice)
 
-    parts = [_part(section, outlier_dice) for section in sections]
-    files = {f"{part.slug}/{name}": data for part in parts for name, data in part.files().items()}
+    parts = [
+        _part(section, made, config.outlier_dice)
+        for section, made in zip(sections, comparisons, strict=True)
+    ]
+    forest = _forest(sections, comparisons) if declared else []
     page = render(
         "page.html",
         generator=folder.GENERATOR,
         command=shlex.join(told()),
         parts=parts,
+        forest=forest,
         left_out=left_out,
     )
-    folder.write(output, {**files, "index.html": page.encode()})
+    files = {"index.html": page.encode()}
+    files |= {name: data for figure in forest for name, data in figure.files.items()}
+    files |= {f"{part.slug}/{name}": data for part in parts for name, data in part.files().items()}
+    folder.write(output, files)
 
     lines = [render("table.md", table=part.tables["systems"]) for part in parts]
     lines += [f"left out: {line}" for line in left_out]
@@ -87,11 +110,15 @@ def _read(found: Sequence[RunFolder]) -> tuple[list[Run], list[str]]:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure as NAME.png."""
+    """A figure. files: {"NAME.png": bytes}, in each format."""
 
-    name: str
     caption: str
-    png: bytes
+    files: dict[str, bytes]
+
+    @property
+    def png(self) -> bytes:
+        """What the page shows."""
+        return next(data for name, data in self.files.items() if name.endswith(".png"))
 
 
 @dataclass(frozen=True)
@@ -111,30 +138,23 @@ class Part:
     outliers: dict[str, list[str]]
     outlier_dice: str
 
-    @property
-    def tests(self) -> list[Table]:
-        return [table for name, table in self.tables.items() if name.endswith("_tests")]
-
     def files(self) -> dict[str, bytes]:
         """What its folder holds, by name."""
-        files = {f"{figure.name}.png": figure.png for figure in self.figures}
+        files = {name: data for figure in self.figures for name, data in figure.files.items()}
         for name, table in self.tables.items():
             files |= table.files(name)
         return files
 
 
-def _part(section: Section, outlier_dice: float) -> Part:
-    systems = section.systems
+def _part(section: Section, comparisons: Sequence[Comparison], outlier_dice: float) -> Part:
     tables = {
         "systems": systems_table(section, outlier_dice),
+        "equivariance": equivariance_table(section),
         "outliers": outliers_table(section, outlier_dice),
         "runs": runs_table(section),
     }
-    if len(systems) > 1:
-        for name, (score, values) in _scores(section, outlier_dice).items():
-            by_label = {system.label: values(system) for system in systems}
-            if tests := paired_tests(by_label, section.units):
-                tables[f"{name}_tests"] = tests_table(tests, score, section.title)
+    if comparisons:
+        tables["differences"] = differences_table(comparisons, section)
     return Part(
         title=section.title,
         slug=section.slug,
@@ -146,52 +166,38 @@ def _part(section: Section, outlier_dice: float) -> Part:
     )
 
 
-def _scores(
-    section: Section, outlier_dice: float
-) -> dict[str, tuple[str, Callable[[System], np.ndarray]]]:
-    """{file name: (what it is, float64 [images] of a system)} of each score that is tested."""
-    scores: dict[str, tuple[str, Callable[[System], np.ndarray]]] = {
-        "dice": ("Dice", lambda system: system.dice),
-        "equivariance": ("consistency", lambda system: system.equivariance),
-    }
-    if off_grid(section.angles).any():
-        scores["off_grid"] = (
-            "consistency between multiples of 90°",
-            lambda system: system.off_grid_consistency,
-        )
-        scores["turned_dice"] = ("Dice on turned images", lambda system: system.turned_dice)
-    scores["outliers"] = (
-        f"a Dice below {outlier_dice:g}",
-        lambda system: system.outliers(outlier_dice),
-    )
-    return scores
-
-
 def _figures(section: Section, outlier_dice: float) -> list[Drawn]:
-    systems, title = section.systems, section.title
-
-    def draw(name: str, caption: str, figure: Figure) -> Drawn:
-        return Drawn(name, caption, _png(figure))
-
+    systems = section.systems
     figures = [
-        draw("dice", "Test Dice", dice_figure(systems, title, outlier_dice)),
-        draw(
+        _drawn("dice", "Test Dice", dice_figure(section, outlier_dice)),
+        _drawn(
             "equivariance",
-            "Consistency by rotation angle, means over the test images",
-            curves_figure(systems, title),
+            "Consistency by rotation angle: mean over images and seeds, its 95 % interval, and a "
+            "thin line per seed",
+            curves_figure(section),
         ),
     ]
     if lines := by_training_images(systems):
         caption = "Test Dice by the number of training images"
-        figures.append(draw("training-images", caption, images_figure(lines, title, section.units)))
+        figures.append(_drawn("training-images", caption, images_figure(lines, section)))
     for number, first in enumerate(range(0, len(systems), 2), start=1):
         pair = systems[first : first + 2]
         caption = f"Consistency by rotation angle: {', '.join(system.label for system in pair)}"
-        figures.append(draw(f"equivariance-boxes-{number}", caption, boxes_figure(pair, title)))
+        figure = boxes_figure(pair, section.title)
+        figures.append(_drawn(f"equivariance-boxes-{number}", caption, figure))
     return figures
 
 
-def _png(figure: Figure) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=150)
-    return stream.getvalue()
+def _forest(
+    sections: Sequence[Section], comparisons: Sequence[Sequence[Comparison]]
+) -> list[Drawn]:
+    """The figure of the declared comparisons, if there are any."""
+    made = [
+        (section.title, each) for section, each in zip(sections, comparisons, strict=True) if each
+    ]
+    caption = "Declared comparisons: differences A − B with their 95 % intervals"
+    return [_drawn("forest", caption, forest_figure(made))] if made else []
+
+
+def _drawn(name: str, caption: str, figure: Figure) -> Drawn:
+    return Drawn(caption, {f"{name}.{form}": rendered(figure, form) for form in FORMATS})

@@ -1,4 +1,4 @@
-"""The figures of a section. Each function takes systems and returns a matplotlib Figure."""
+"""The figures of a comparison. Each function takes systems and returns a matplotlib Figure."""
 
 import textwrap
 from collections.abc import Sequence
@@ -12,27 +12,30 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator, NullLocator
 
-from polyp.evaluation.figures import BLUE, OUTLIERS, SKY, STYLE, VERMILLION
-from polyp.evaluation.scores import summary
-from polyp.report.systems import System, defined_means
+from polyp.evaluation.scores import defined_means
+from polyp.report.bootstrap import hierarchical_interval
+from polyp.report.comparisons import Comparison
+from polyp.report.measures import MEASURES, off_grid
+from polyp.report.sections import Section
+from polyp.report.systems import System
+from polyp.style import GREY, GRID, LINE_COLOURS, OUTLIERS, REFERENCE_LINE, STYLE, WIDTH
 
-# Six of the colours of Okabe and Ito (2008): yellow is hard to see as a line, black is the limit.
-COLOURS = (BLUE, VERMILLION, "#009E73", "#E69F00", "#CC79A7", SKY)
 # Systems beyond the sixth repeat the colours with another line and marker.
 LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
 MARKERS = ("o", "s", "^")
-LIMIT = {"color": "black", "linestyle": "--", "linewidth": 1.8}
-GRID = "#E4E4E4"
-CONSISTENCY = "consistency: Dice(rotated mask, mask of rotated image)"
+REFERENCE = "true masks turned there and back"
+CONSISTENCY = "consistency"
+BAND_RESAMPLES = 2_000  # at each angle: a band need not be exact to the pixel
 
 
-def dice_figure(systems: Sequence[System], title: str, outlier_dice: float) -> Figure:
+def dice_figure(section: Section, outlier_dice: float) -> Figure:
     """Test Dice: a box per system, one below the other, for names of any length."""
-    names = [textwrap.fill(system.label, 30) for system in systems]
+    systems = section.systems
+    names = [textwrap.fill(system.label, 24) for system in systems]
     lines = max(name.count("\n") + 1 for name in names)
     with matplotlib.rc_context(STYLE):
-        height = 2.6 + len(systems) * max(0.62, 0.12 + 0.24 * lines)
-        figure = Figure(figsize=(12, height))
+        height = 2.8 + len(systems) * max(0.62, 0.12 + 0.24 * lines)
+        figure = Figure(figsize=(WIDTH, height))
         axes = figure.add_subplot()
         positions = np.arange(len(systems))
         for position, system in zip(positions, systems, strict=True):
@@ -41,84 +44,104 @@ def dice_figure(systems: Sequence[System], title: str, outlier_dice: float) -> F
             axes.plot(dice.mean(), position, "D", color="white", markeredgecolor="black", ms=8)
             axes.text(1.03, position, f"{dice.mean():.3f}", va="center")
         axes.text(1.03, -0.75, "mean", va="center")
-        axes.axvline(outlier_dice, color="#7A7A7A", linestyle=":", linewidth=1.8, zorder=0)
+        axes.axvline(outlier_dice, color=GREY, linestyle=":", linewidth=1.8, zorder=0)
         axes.set_yticks(positions, names)
         axes.set_ylim(len(systems) - 0.45, -0.55)
         axes.set_xlim(-0.02, 1.02)
-        axes.set_title(title, loc="left", pad=24)
         axes.set_xlabel("Dice of a test image, averaged over seeds")
         axes.xaxis.set_major_locator(MultipleLocator(0.2))
         axes.grid(axis="x", color=GRID)
         axes.set_axisbelow(True)
+        _title(figure, section.title)
         figure.legend(
             handles=[
-                Patch(facecolor="#E4E4E4", edgecolor="#7A7A7A", label="quartiles"),
-                Line2D([], [], color="#7A7A7A", linewidth=2.5, label="median"),
+                Patch(facecolor=GRID, edgecolor=GREY, label="quartiles"),
+                Line2D([], [], color=GREY, linewidth=2.5, label="median"),
                 Line2D([], [], marker="D", color="white", mec="black", ms=8, label="mean"),
                 Line2D(
                     [],
                     [],
-                    color="#7A7A7A",
+                    color=GREY,
                     linestyle=":",
                     linewidth=1.8,
-                    label=f"{outlier_dice:g}: outliers lie below",
+                    label=f"outliers: Dice below {outlier_dice:g}",
                 ),
             ],
             loc="outside lower center",
             ncols=4,
+            columnspacing=1,
         )
     return figure
 
 
-def curves_figure(systems: Sequence[System], title: str) -> Figure:
-    """Mean consistency against the rotation angle: a curve per system, and the limit."""
-    angles = systems[0].first.angles
-    limit = systems[0].first.ceiling
-    curves = [defined_means(system.consistency, axis=0) for system in systems]
-    names = [textwrap.fill(system.label, 30) for system in systems]
-    lines = sum(name.count("\n") + 1 for name in names)
+def curves_figure(section: Section) -> Figure:
+    """Mean consistency against the rotation angle, with the true masks turned there and back.
+
+    Per system a curve with a band, the 95 % interval over seeds and units, and where it has
+    several seeds a thin line for each.
+    """
+    systems = section.systems
+    shown = _shown_angles(systems)
+    angles = np.array(section.angles)[shown]
+    lowest = []
     with matplotlib.rc_context(STYLE):
-        # Room for the whole legend, however many and long the names.
-        figure = Figure(figsize=(14, max(7, 1 + 0.24 * lines + 0.17 * len(names))))
+        rows = (len(systems) + 2) // 2
+        figure = Figure(figsize=(WIDTH, 5.4 + 0.3 * rows))
         axes = figure.add_subplot()
-        axes.plot(angles, limit, **LIMIT, label="interpolation limit\n(perfectly equivariant)")
-        for index, (system, name, curve) in enumerate(zip(systems, names, curves, strict=True)):
+        reference = systems[0].first.ceiling.to_numpy()[shown]
+        axes.plot(angles, reference, **REFERENCE_LINE, label=REFERENCE)
+        for index, system in enumerate(systems):
+            mean, low, high = _curve(system, section.units)[:, shown]
+            axes.fill_between(angles, low, high, color=_colour(system), alpha=0.15, linewidth=0)
+            runs = [defined_means(run.consistency.to_numpy().T)[shown] for run in system.runs]
+            for run in runs if len(runs) > 1 else []:
+                axes.plot(angles, run, color=_colour(system), linewidth=0.7, alpha=0.7)
             axes.plot(
                 angles,
-                curve,
+                mean,
                 **_line(system),
                 # Not all on top of each other where curves meet, as at multiples of 90°.
-                markevery=(index % 3, 3) if len(angles) > 20 else 1,
+                markevery=(index % 3, 3) if len(angles) > 18 else 1,
                 markersize=7,
                 linewidth=2.2,
-                label=name,
+                label=textwrap.fill(f"{system.label}, {_seeds(system)}", 30),
             )
-        axes.set_title(title, loc="left")
+            lowest += [mean, low, *runs]
         axes.set_xlabel("rotation angle (degrees)")
         axes.set_ylabel(CONSISTENCY)
-        # From the tenth below the lowest point, or curves that matter would lie on each other.
-        lowest = np.floor(10 * np.nanmin([*curves, limit])) / 10
-        axes.set_ylim(lowest - 0.02 * (1 - lowest) - 1e-6, 1 + 0.02 * (1 - lowest) + 1e-6)
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+        _from_lowest(axes, np.concatenate([*lowest, reference]))
         _angle_axis(axes)
-        figure.legend(loc="outside right upper", labelspacing=0.8)
+        _title(figure, section.title)
+        figure.legend(loc="outside lower center", ncols=2, columnspacing=1.2)
     return figure
 
 
-def images_figure(lines: Sequence[Sequence[System]], title: str, units: Sequence[str]) -> Figure:
-    """Mean test Dice against the number of training images, a line for each list of systems.
+def _curve(system: System, units: Sequence[str]) -> np.ndarray:
+    """Mean, low and high end of the consistency at each angle: float64 [3, angles].
 
-    units: what each test image belongs to, see Section; the intervals draw these.
+    Of the images where it is defined under each seed; nan where there is none.
     """
-    drawn = "groups" if len(set(units)) < len(units) else "images"
+    values = np.stack([run.consistency for run in system.runs])
+    ends = np.full((3, values.shape[2]), np.nan)
+    for index in range(values.shape[2]):
+        defined = np.isfinite(values[:, :, index]).all(axis=0)
+        if defined.any():
+            found = hierarchical_interval(
+                values[:, defined, index], np.array(units)[defined], resamples=BAND_RESAMPLES
+            )
+            ends[:, index] = found.mean, found.low, found.high
+    return ends
+
+
+def images_figure(lines: Sequence[Sequence[System]], section: Section) -> Figure:
+    """Mean test Dice against the number of training images, a line for each list of systems."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12, 7))
+        figure = Figure(figsize=(WIDTH, 5.4 + 0.3 * len(lines)))
         axes = figure.add_subplot()
         for index, line in enumerate(lines):
             images = np.array([system.training_images for system in line])
-            scores = [summary(system.dice, units=units) for system in line]
-            mean = np.array([score["mean"] for score in scores])
-            low, high = np.array([score["ci95"] for score in scores]).T
+            found = [system.interval("dice", section.units) for system in line]
+            mean, low, high = np.array([(f.mean, f.low, f.high) for f in found if f]).T
             axes.errorbar(
                 images * 1.015 ** (index - (len(lines) - 1) / 2),  # bars beside each other
                 mean,
@@ -127,54 +150,141 @@ def images_figure(lines: Sequence[Sequence[System]], title: str, units: Sequence
                 markersize=9,
                 linewidth=2.2,
                 capsize=5,
-                label=textwrap.fill(line[-1].label, 30),
+                label=textwrap.fill(line[-1].label, 60),
             )
         counts = sorted({system.training_images for line in lines for system in line})
         axes.set_xscale("log")
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_title(title, loc="left")
         axes.set_xlabel("training images")
-        axes.set_ylabel(f"test Dice: mean and 95 % interval over the {drawn}")
+        axes.set_ylabel("test Dice: mean and 95 % interval")
         axes.grid(axis="y", color=GRID)
         axes.set_axisbelow(True)
-        axes.legend(loc="lower right")
+        _title(figure, section.title)
+        figure.legend(loc="outside lower center")
     return figure
 
 
 def boxes_figure(systems: Sequence[System], title: str) -> Figure:
-    """Consistency against the angle for two systems side by side, or one: a box per angle."""
-    angles = np.array(systems[0].first.angles)
+    """Consistency against the angle for some systems, one below the other: a box per angle."""
+    shown = _shown_angles(systems)
+    angles = np.array(systems[0].first.angles)[shown]
     span = max(np.ptp(angles), 10.0)
     # Boxes side by side, but no hairlines where two angles are close, and no slabs where few are.
     width = np.clip(0.6 * np.diff(angles, append=np.inf).min(), 0.006 * span, 0.03 * span)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(16, 6.5))
-        panels = figure.subplots(1, len(systems), sharey=True, squeeze=False)[0]
-        for axes, system in zip(panels, systems, strict=True):
-            consistency, limit = system.consistency, system.first.ceiling
-            defined = [column[~np.isnan(column)] for column in consistency.T]
+        figure = Figure(figsize=(WIDTH, 1.6 + 3.6 * len(systems)))
+        panels = figure.subplots(len(systems), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        consistency = [system.consistency[:, shown] for system in systems]
+        for axes, system, values in zip(panels, systems, consistency, strict=True):
+            defined = [column[~np.isnan(column)] for column in values.T]
             _boxes(axes, defined, angles, width, _colour(system))
-            axes.plot(angles, limit, **LIMIT)
-            axes.plot(angles, defined_means(consistency, axis=0), color="black", linewidth=2.2)
-            axes.set_title(textwrap.fill(system.label, 110 // len(systems)), loc="left")
-            axes.set_xlabel("rotation angle (degrees)")
+            axes.plot(angles, system.first.ceiling.to_numpy()[shown], **REFERENCE_LINE)
+            axes.plot(angles, defined_means(values.T), color="black", linewidth=2.2)
+            axes.set_title(textwrap.fill(system.label, 60), loc="left")
+            axes.set_ylabel(CONSISTENCY)
             axes.set_xlim(angles[0] - width, angles[-1] + width)
-            axes.set_ylim(-0.02, 1.02)
-            axes.yaxis.set_major_locator(MultipleLocator(0.2))
             _angle_axis(axes)
-        panels[0].set_ylabel(CONSISTENCY)
-        figure.suptitle(title, fontsize=STYLE["axes.titlesize"])
+        _from_lowest(panels[0], np.concatenate([values.ravel() for values in consistency]))
+        panels[-1].set_xlabel("rotation angle (degrees)")
+        _title(figure, title)
         figure.legend(
             handles=[
                 Line2D([], [], color="black", linewidth=2.2, label="mean"),
-                Line2D([], [], **LIMIT, label="interpolation limit (perfectly equivariant)"),
-                Patch(facecolor="#E4E4E4", edgecolor="#7A7A7A", label="quartiles of the images"),
+                Patch(facecolor=GRID, edgecolor=GREY, label="quartiles of the images"),
+                Line2D([], [], **REFERENCE_LINE, label=REFERENCE),
             ],
             loc="outside lower center",
-            ncols=3,
+            ncols=2,
+            columnspacing=1.2,
         )
     return figure
+
+
+def forest_figure(test_sets: Sequence[tuple[str, Sequence[Comparison]]]) -> Figure:
+    """Differences with their 95 % intervals: a panel per measure, a row per pair of systems and in
+    it a mark per test set, hollow where a system has one run only.
+
+    test_sets: the title of each, and its comparisons.
+    """
+    comparisons = [each for _, made in test_sets for each in made]
+    measures = list(dict.fromkeys(each.measure for each in comparisons))
+    pairs = list(dict.fromkeys((each.a.label, each.b.label) for each in comparisons))
+    names = [f"{textwrap.fill(f'{a} −', 22)}\n{textwrap.fill(b, 22)}" for a, b in pairs]
+    lines = max(name.count("\n") + 1 for name in names)
+    step = 0.8 / len(test_sets)
+    with matplotlib.rc_context(STYLE):
+        row = max(0.26 * len(test_sets), 0.26 * lines) + 0.2
+        figure = Figure(figsize=(WIDTH, 1.5 + row * len(pairs) + 0.3 * (len(test_sets) + 1)))
+        panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+        for axes, measure in zip(panels, measures, strict=True):
+            axes.axvline(0, color=GREY, linewidth=1)
+            for number, (_, made) in enumerate(test_sets):
+                for each in made:
+                    if each.measure == measure:
+                        middle = pairs.index((each.a.label, each.b.label))
+                        position = middle + (number - (len(test_sets) - 1) / 2) * step
+                        _mark(axes, each, position, number)
+            axes.set_title(textwrap.fill(MEASURES[measure], 18), fontsize=STYLE["font.size"])
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+            axes.grid(axis="x", color=GRID)
+            axes.set_axisbelow(True)
+        panels[0].set_yticks(range(len(pairs)), names)
+        panels[0].set_ylim(len(pairs) - 0.5, -0.5)
+        handles = [
+            Line2D([], [], **_mark_style(number), linestyle="none", label=textwrap.fill(title, 66))
+            for number, (title, _) in enumerate(test_sets)
+        ]
+        if any(each.estimate.one_run for each in comparisons):
+            hollow = {"color": GREY, "marker": "o", "markerfacecolor": "white"}
+            handles.append(
+                Line2D([], [], **hollow, linestyle="none", label="hollow: a system has one run")
+            )
+        figure.legend(handles=handles, loc="outside lower center")
+    return figure
+
+
+def _mark(axes: Axes, comparison: Comparison, position: float, number: int) -> None:
+    estimate, style = comparison.estimate, _mark_style(number)
+    axes.plot([estimate.low, estimate.high], [position] * 2, color=style["color"], linewidth=2)
+    if estimate.one_run:
+        style["markerfacecolor"] = "white"
+    axes.plot(estimate.difference, position, **style, markersize=7, markeredgewidth=1.8)
+
+
+def _mark_style(number: int) -> dict:
+    """Of a test set."""
+    return {
+        "color": LINE_COLOURS[number % len(LINE_COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+    }
+
+
+def _shown_angles(systems: Sequence[System]) -> np.ndarray:
+    """One quarter turn, where the sweep has other angles beyond it only for networks that are exact
+    at multiples of 90°, and so repeat themselves; or else all angles: bool [angles]."""
+    angles = np.array(systems[0].first.angles)
+    quarter, off = (angles >= 0) & (angles <= 90), off_grid(angles)
+    repeated = not (off & ~quarter).any() or all(system.exact for system in systems)
+    return quarter if repeated and (off & quarter).any() else np.ones_like(quarter)
+
+
+def _seeds(system: System) -> str:
+    count = len(system.runs)
+    return "one run" if count == 1 else f"{count} seeds"
+
+
+def _title(figure: Figure, title: str) -> None:
+    figure.suptitle(textwrap.fill(title, 72), fontsize=STYLE["font.size"])
+
+
+def _from_lowest(axes: Axes, values: np.ndarray) -> None:
+    """From the tenth below the lowest value to 1, or what matters would be squeezed."""
+    defined = values[np.isfinite(values)]
+    lowest = max(0.0, np.floor(10 * defined.min()) / 10) if defined.size else 0.0
+    margin = 0.02 * (1 - lowest) + 1e-6
+    axes.set_ylim(lowest - margin, 1 + margin)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
 
 
 def _angle_axis(axes: Axes) -> None:
@@ -209,11 +319,11 @@ def _boxes(
 
 
 def _colour(system: System) -> str:
-    return COLOURS[system.style % len(COLOURS)]
+    return LINE_COLOURS[system.style % len(LINE_COLOURS)]
 
 
 def _line(system: System) -> dict:
-    beyond = system.style // len(COLOURS)
+    beyond = system.style // len(LINE_COLOURS)
     return {
         "color": _colour(system),
         "linestyle": LINES[beyond % len(LINES)],

@@ -9,10 +9,11 @@ from polyp.files import atomic_path
 
 GENERATOR = "polyp compare"  # the page says so of itself
 
-# Files in the folder of a test set. Others there are the user's.
+# Files beside the page, and in the folder of a test set. Others there are the user's.
+FOREST = re.compile(r"forest\.(png|pdf|svg)")
 OURS = re.compile(
-    r"(systems|outliers|runs|\w+_tests)\.(csv|md|tex)"
-    r"|(dice|equivariance|equivariance-boxes-\d+|training-images)\.png"
+    r"(systems|equivariance|differences|outliers|runs|\w+_tests)\.(csv|md|tex)"  # _tests: old ones
+    r"|(dice|equivariance|equivariance-boxes-\d+|training-images)\.(png|pdf|svg)"
 )
 
 
@@ -27,7 +28,7 @@ def check(output: Path) -> None:
         raise UserError(f"output={output}: {existing} is a file; name a folder")
     if existing == output:
         for path in sorted(output.iterdir()):
-            if not (_is_page(path) or _is_section(path)):
+            if not (_is_page(path) or FOREST.fullmatch(path.name) or _is_section(path)):
                 raise UserError(
                     f"output={output}: holds {path.name}, which is of no comparison; name a new "
                     "folder, or that of an earlier comparison"
@@ -42,12 +43,13 @@ def write(output: Path, files: Mapping[str, bytes]) -> None:
             temporary.write_bytes(content)
     for path in stale:
         path.unlink()
-        if not any(path.parent.iterdir()):
+        if path.parent != output and not any(path.parent.iterdir()):
             path.parent.rmdir()
 
 
 def _written(output: Path) -> Iterator[Path]:
     if output.exists():
+        yield from (path for path in output.iterdir() if FOREST.fullmatch(path.name))
         for section in filter(_is_section, output.iterdir()):
             yield from (path for path in section.iterdir() if OURS.fullmatch(path.name))
 

@@ -1,5 +1,6 @@
 """A run on one test set: what a comparison needs of it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,14 @@ import pandas as pd
 
 from polyp.errors import UserError
 from polyp.runs.folder import RunFolder
+
+# Columns of equivariance.csv that runs of early versions lack.
+LOSSES = {
+    "masks": "dice_masks",
+    "image": "dice_image",
+    "corners": "dice_corners",
+    "logit_error": "logit_error",
+}
 
 
 @dataclass(frozen=True)
@@ -28,11 +37,16 @@ class Run:
             there are several classes columns such as "dice.polyp".
         groups: the video sequence or patient of each image; "" where not known.
         consistency: images × angles (in degrees, ascending), the Dice of the rotated mask and the
-            mask of the rotated image.
+            mask of the rotated image; nan where it is undefined.
         turned_dice: images × angles, the Dice of the mask of the rotated image and the rotated
             truth.
-        ceiling: by angle, the mean consistency of a perfectly equivariant network.
+        losses: images × angles of "masks", "image", "corners" and "logit_error" (see
+            `polyp.evaluation.Sweep`), as far as they were measured; nan at other angles.
+        shifts: images × (rows, columns) in pixels, the consistency under shifts; None where it was
+            not measured.
+        ceiling: by angle, the mean Dice of the true masks turned there and back with themselves.
         machine: where it was trained.
+        folds: the runs that it was pooled from, see `polyp.report.folds`.
     """
 
     folder: Path
@@ -52,11 +66,25 @@ class Run:
     groups: pd.Series
     consistency: pd.DataFrame
     turned_dice: pd.DataFrame
+    losses: dict[str, pd.DataFrame]
+    shifts: pd.DataFrame | None
     ceiling: pd.Series
     training_seconds: float
     machine: str
     commit: str | None
     started: str
+    folds: tuple["Run", ...] = ()
+
+    @property
+    def fold(self) -> tuple[int, int] | None:
+        """(1, 5): it was trained in the first fold of five."""
+        found = re.fullmatch(r"(\d+)/(\d+)", str(self.config.get("data.fold")))
+        return (int(found[1]), int(found[2])) if found else None
+
+    @property
+    def tests_own_fold(self) -> bool:
+        """Whether the test images are those of its fold."""
+        return self.part == "test" and self.split == f"fold {self.config.get('data.fold')}"
 
     @property
     def images(self) -> list[str]:
@@ -79,6 +107,8 @@ class Run:
             groups=self.groups[images],
             consistency=self.consistency.loc[images, angles],
             turned_dice=self.turned_dice.loc[images, angles],
+            losses={name: table.loc[images, angles] for name, table in self.losses.items()},
+            shifts=None if self.shifts is None else self.shifts.loc[images],
             ceiling=self.ceiling[angles],
         )
 
@@ -100,6 +130,7 @@ def read_runs(folder: RunFolder) -> list[Run]:
         training = {**trained.json("provenance.json"), "started": training.get("started", "")}
     split, config = trained.split(), trained.flat_config()
     scores, sweep = folder.scores(), folder.equivariance()
+    shifts = folder.shifts()
     first, *others = scores["test_set"].unique()
     if set(scores["image"][scores["test_set"] == first]) != set(own):
         raise UserError(
@@ -128,7 +159,7 @@ def read_runs(folder: RunFolder) -> list[Run]:
         curves = {first: metrics["equivariance"]["curve"]}
         curves |= {name: metrics["test_sets"][name]["equivariance"]["curve"] for name in others}
         return [
-            Run(**common, **tested[name], **_measured(scores, sweep, name, curve, path))
+            Run(**common, **tested[name], **_measured(scores, sweep, shifts, name, curve, path))
             for name, curve in curves.items()
         ]
     except KeyError as error:
@@ -143,15 +174,27 @@ def read_runs(folder: RunFolder) -> list[Run]:
 
 
 def _measured(
-    scores: pd.DataFrame, sweep: pd.DataFrame, test_set: str, curve: dict, path: Path
+    scores: pd.DataFrame,
+    sweep: pd.DataFrame,
+    shifts: pd.DataFrame | None,
+    test_set: str,
+    curve: dict,
+    path: Path,
 ) -> dict[str, Any]:
-    """The scores, groups, consistency, turned_dice and ceiling of a test set."""
+    """The scores, groups, consistency, turned_dice, losses, shifts and ceiling of a test set."""
     rows = scores[scores["test_set"] == test_set].set_index("image")
     turned = sweep[sweep["test_set"] == test_set].pivot(index="image", columns="angle")
     if set(turned.index) != set(rows.index) or turned["dice_truth"].isna().to_numpy().any():
         raise UserError(
             f"{path / 'equivariance.csv'}: does not hold every test image at every angle"
         )
+    moved = None
+    if shifts is not None and test_set in set(shifts["test_set"]):
+        of_set = shifts[shifts["test_set"] == test_set]
+        moved = of_set.pivot(index="image", columns=["rows", "columns"], values="dice")
+        if set(moved.index) != set(rows.index) or len(of_set) != moved.size:
+            raise UserError(f"{path / 'shifts.csv'}: does not hold every test image at every shift")
+        moved = moved.loc[rows.index]
     ceiling = dict(zip(curve["angles"], curve["ceiling"], strict=True))
     angles = turned["dice"].columns
     return {
@@ -159,5 +202,11 @@ def _measured(
         "groups": rows["group"],
         "consistency": turned["dice"].loc[rows.index],
         "turned_dice": turned["dice_truth"].loc[rows.index],
+        "losses": {
+            name: turned[column].loc[rows.index]
+            for name, column in LOSSES.items()
+            if column in turned.columns.get_level_values(0)
+        },
+        "shifts": moved,
         "ceiling": pd.Series([ceiling[angle] for angle in angles], angles, dtype=float),
     }

@@ -7,8 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from polyp.errors import UserError
+from polyp.report.folds import folds_told, pool_folds
+from polyp.report.identity import digest
+from polyp.report.measures import turning
+from polyp.report.names import DATASETS
 from polyp.report.run import Run
-from polyp.report.systems import Grouping, System, digest, group, turning
+from polyp.report.systems import Grouping, System, group
 
 SPLITS = {
     "random": "random split by image",
@@ -16,6 +20,7 @@ SPLITS = {
     "file": "split from a file",
     "authors": "split of the authors",
 }
+RESIZES = {"pad": ", padded", "crop": ", cropped", "stretch": ", stretched"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Section:
 
 def make_sections(runs: Sequence[Run]) -> tuple[list[Section], list[tuple[Run, str]]]:
     """The sections, and runs that are left out with the reason."""
+    runs, left_out = pool_folds(runs)
     test_sets: list[list[Run]] = []
     for run in runs:
         for others in test_sets:
@@ -55,7 +61,6 @@ def make_sections(runs: Sequence[Run]) -> tuple[list[Section], list[tuple[Run, s
             test_sets.append([run])
 
     sections: list[Section] = []
-    left_out = []
     for same in sorted(test_sets, key=lambda same: (same[0].data, same[0].split)):
         section, out = _section(same, {section.slug for section in sections})
         sections.append(section)
@@ -108,13 +113,13 @@ def _section(runs: list[Run], slugs: set[str]) -> tuple[Section, list[tuple[Run,
     grouping = group(aligned)
 
     splits = sorted({run.split for run in runs})
-    resize = first.config.get("data.resize")
     count = f"{len(first.images)} test images"
     if first.part in ("train", "val"):
         count = f"{len(first.images)} images of the part {first.part}"
-    size = f"{first.image_size} px" + (f" (resize={resize})" if resize else "")
     said = " or ".join(SPLITS.get(split, split) for split in splits)
-    title = f"{first.data}: {said}, {count}, {size}"
+    resize = RESIZES.get(str(first.config.get("data.resize")), "")
+    size = f"{first.image_size} px{resize}"
+    title = f"{DATASETS.get(first.data, first.data)}: {said}, {count}, {size}"
     name = f"{first.data}-{'-'.join(splits)}-{first.image_size}px"
     slug = re.sub(r"[^\w.=+-]+", "-", name)
     if slug in slugs:
@@ -134,22 +139,20 @@ def _notes(runs: list[Run], grouping: Grouping, angles: list[float], units: list
     if len(set(units)) < len(units):
         notes.append(
             f"The images belong to {len(set(units))} groups (video sequences or patients), and "
-            "those of one group are alike: every interval draws whole groups, and the paired tests "
-            "compare means of groups. Intervals from few groups tend to be too narrow."
+            "those of one group are alike: every interval draws whole groups."
         )
-    for system in systems:
-        if system.undefined:
-            notes.append(
-                f"{system.label}: consistency undefined at {100 * system.undefined:.1f} % of the "
-                "images and angles, as both masks are empty or full; these do not count."
-            )
+    if folds := next((run.folds for run in runs if run.folds), ()):
+        if not folds[0].tests_own_fold:
+            notes.append(f"The score of a seed is the mean over networks of {folds_told(folds)}.")
+        elif folds_told(folds) != f"{len(folds)} folds":
+            notes.append(f"The cross-validation is incomplete: {folds_told(folds)} only.")
     if grouping.usual:
         usual = ", ".join(f"{key}={value}" for key, value in grouping.usual.items())
         notes.append(f"Where a name does not say otherwise: {usual}.")
     if any(len(system.runs) == 1 for system in systems):
         notes.append(
-            "Some systems have one seed only: a difference between them may be one between "
-            "trainings."
+            "Some systems have one run only: their intervals and differences say nothing about "
+            "other trainings."
         )
     if len({tuple(system.seeds) for system in systems}) > 1:
         notes.append("Not all systems have the same seeds.")

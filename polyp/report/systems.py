@@ -1,6 +1,5 @@
 """Runs that differ only in their seed are one system; labels say what distinguishes systems."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,31 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from polyp.evaluation.scores import defined_mean, defined_means
+from polyp.report.bootstrap import Interval, hierarchical_interval
+from polyp.report.identity import OF_TRAINING_IMAGES, identity
+from polyp.report.measures import measured, off_grid, turning
+from polyp.report.names import model_names
 from polyp.report.run import Run
-
-# What a run's numbers do not depend on, or what the section and the image lists already say.
-NOT_OF_THE_SYSTEM = (
-    "seed",
-    "resume",
-    "evaluation.",
-    "metrics",
-    "test_sets",
-    "logger",
-    "data.seed",
-    "data.root",
-    "data.dataset.root",
-    "data.dataset._target_",
-    "data.cache",
-    "data.num_workers",
-    "data.split",  # and split_seed, split_file: the lists of images count
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.log_every_n_steps",
-)
-
-# What differs between systems that were trained on more or fewer images.
-OF_TRAINING_IMAGES = ("train_images", "train_and_val_set", "data.train_fraction")
 
 # What goes without saying where others say the same.
 SHORTER = {
@@ -81,7 +61,7 @@ class System:
     def score(self, metric: str) -> np.ndarray:
         """Of each image, the mean over the seeds where the metric is defined: float64 [images];
         NaN where it never is."""
-        return defined_means(np.stack([run.scores[metric] for run in self.runs]), axis=0)
+        return defined_means(np.stack([run.scores[metric] for run in self.runs], axis=-1))
 
     @property
     def dice(self) -> np.ndarray:
@@ -89,54 +69,65 @@ class System:
 
     @property
     def consistency(self) -> np.ndarray:
-        """Of each image at each angle, the mean over the seeds: float64 [images, angles]; NaN where
-        it is undefined in all of them."""
-        return defined_means(np.stack([run.consistency for run in self.runs]), axis=0)
+        """Of each image at each angle, the mean over the seeds where it is defined: float64
+        [images, angles]."""
+        return defined_means(np.stack([run.consistency for run in self.runs], axis=-1))
+
+    def values(self, measure: str, outlier_dice: float = 0.5) -> np.ndarray | None:
+        """A measure of each image under each seed: float64 [seeds, images], nan where it is
+        undefined. None if a run lacks it. Names are those of `polyp.report.measures`."""
+        found = [measured(run, measure, outlier_dice) for run in self.runs]
+        values = [each for each in found if each is not None]
+        return np.stack(values) if len(values) == len(found) else None
+
+    def interval(self, measure: str, units: Sequence[str]) -> Interval | None:
+        """The mean of a measure with its interval over seeds and units, of the images where it is
+        defined under each seed. None if there is no such image, or a run lacks the measure."""
+        values = self.values(measure)
+        if values is None:
+            return None
+        defined = np.isfinite(values).all(axis=0)
+        if not defined.any():
+            return None
+        return hierarchical_interval(values[:, defined], np.array(units)[defined])
 
     @property
-    def undefined(self) -> float:
-        """The part of images, angles and seeds at which the consistency is undefined."""
-        return float(np.isnan([run.consistency for run in self.runs]).mean())
+    def exact(self) -> bool:
+        """Whether its masks turn with the image at the multiples of 90° of the sweep, but for a
+        thousandth of Dice."""
+        angles = self.first.angles
+        quarters = self.consistency[:, turning(angles) & ~off_grid(angles)]
+        means = [defined_mean(values) for values in quarters.T]
+        return bool(means) and all(mean is not None and mean >= 0.999 for mean in means)
 
     @property
-    def equivariance(self) -> np.ndarray:
-        """Of each image, the mean consistency over the angles that turn it: float64 [images]."""
-        return defined_means(self.consistency[:, turning(self.first.angles)], axis=1)
+    def undefined(self) -> float | None:
+        """The share of runs, images and angles (off the grid, if there are such) at which the
+        consistency is undefined: both masks are empty, or both are full. None for runs of early
+        versions, which counted it as 1."""
+        if any("logit_error" not in run.losses for run in self.runs):
+            return None
+        off, turned = off_grid(self.first.angles), turning(self.first.angles)
+        chosen = off if off.any() else turned
+        return float(np.mean([run.consistency.isna().loc[:, chosen] for run in self.runs]))
 
     @property
-    def off_grid_consistency(self) -> np.ndarray:
-        """Of each image, the mean consistency over the angles that are no multiples of 90°:
-        float64 [images]."""
-        return defined_means(self.consistency[:, off_grid(self.first.angles)], axis=1)
-
-    @property
-    def turned_dice(self) -> np.ndarray:
-        """Of each image, the mean Dice when turned by these angles: float64 [images]."""
-        turned = np.mean([run.turned_dice for run in self.runs], axis=0)
-        return turned[:, off_grid(self.first.angles)].mean(axis=1)
+    def degenerate(self) -> list[int]:
+        """Seeds whose network finds nothing in any image, or polyp everywhere in all of them."""
+        return [run.seed for run in self.runs if _degenerate(run)]
 
     def outliers(self, below: float) -> np.ndarray:
         """Of each image, the share of the runs whose Dice is below: float64 [images]."""
         return np.mean([run.dice < below for run in self.runs], axis=0)
 
 
-def turning(angles: Sequence[float]) -> np.ndarray:
-    """Which angles are not multiples of 360°, where nothing turns: bool [angles]."""
-    return np.array([angle % 360 != 0 for angle in angles])
-
-
-def defined_means(values: np.ndarray, axis: int) -> np.ndarray:
-    """The means over an axis of the values that are not NaN; NaN where there are none."""
-    defined = np.isfinite(values)
-    if defined.all():
-        return values.mean(axis=axis)
-    count = defined.sum(axis=axis)
-    return np.nansum(values, axis=axis) / np.where(count, count, np.nan)
-
-
-def off_grid(angles: Sequence[float]) -> np.ndarray:
-    """Which angles are not multiples of 90°, where pixels do not fall on pixels: bool [angles]."""
-    return np.array([angle % 90 != 0 for angle in angles])
+def _degenerate(run: Run) -> bool:
+    """Whether masks are empty, or full, at all angles: the consistency is undefined then, or 1 in
+    runs of early versions. Other masks are never all 1 where pixels do not fall on pixels."""
+    off = off_grid(run.angles)
+    values = run.consistency.loc[:, off if off.any() else turning(run.angles)].to_numpy()
+    alike = np.isnan(values) | (values == 1) if off.any() else np.isnan(values)
+    return bool(alike.all())
 
 
 @dataclass(frozen=True)
@@ -164,26 +155,12 @@ def group(runs: Sequence[Run]) -> Grouping:
     by_system = [[by_seed[seed] for seed in sorted(by_seed)] for by_seed in groups.values()]
     first = [same[0] for same in by_system]
     differences, usual = _differences(first)
-    systems = [
-        System(label, same)
-        for label, same in zip(_labels(first, differences), by_system, strict=True)
-    ]
+    labels = _labels(
+        [_name(same) for same in by_system], model_names([run.model for run in first]), differences
+    )
+    systems = [System(label, same) for label, same in zip(labels, by_system, strict=True)]
     systems.sort(key=lambda system: (-system.dice.mean(), system.label))
     return Grouping(systems, usual, left_out)
-
-
-def identity(run: Run) -> dict[str, Any]:
-    """What makes two runs the same system: config and images, whatever the seed."""
-    config = {k: v for k, v in run.config.items() if not k.startswith(NOT_OF_THE_SYSTEM)}
-    return {
-        "model": run.model,
-        "trained_on": run.trained_on,
-        "augmentation": run.augmentation,
-        "train_images": len(run.parts["train"]),
-        "val_images": len(run.parts["val"]),
-        "train_and_val_set": digest([*sorted(run.parts["train"]), "", *sorted(run.parts["val"])]),
-        **config,
-    }
 
 
 def by_training_images(systems: Sequence[System]) -> list[list[System]]:
@@ -197,11 +174,6 @@ def by_training_images(systems: Sequence[System]) -> list[list[System]]:
         lines[tuple(sorted((k, repr(v)) for k, v in own.items()))].append(system)
     ordered = [sorted(line, key=lambda s: s.training_images) for line in lines.values()]
     return [line for line in ordered if line[0].training_images < line[-1].training_images]
-
-
-def digest(ids: Sequence[str]) -> str:
-    """Six hexadecimal digits that stand for a list of image ids."""
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:6]
 
 
 def _differences(runs: Sequence[Run]) -> tuple[list[dict[str, str]], dict[str, str]]:
@@ -279,11 +251,21 @@ def _text(key: str, value: Any) -> str:
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-def _labels(runs: Sequence[Run], differences: Sequence[dict[str, str]]) -> list[str]:
-    """`unet augmentation=rot90`; numbered where even that is not unique."""
+def _name(runs: Sequence[Run]) -> str | None:
+    """`name` of the config, where all runs of a system have the same."""
+    names = {run.config.get("name") for run in runs}
+    return str(names.pop()) if len(names) == 1 and None not in names else None
+
+
+def _labels(
+    names: Sequence[str | None], models: Sequence[str], differences: Sequence[dict[str, str]]
+) -> list[str]:
+    """The system's own name, or `plain U-Net augmentation=rot90`; numbered where even that is not
+    unique."""
     labels = []
-    for run, differing in zip(runs, differences, strict=True):
-        label = " ".join([run.model, *(f"{key}={value}" for key, value in differing.items())])
+    for name, model, differing in zip(names, models, differences, strict=True):
+        said = [f"{key}={value}" for key, value in differing.items()]
+        label = name if name and names.count(name) == 1 else " ".join([name or model, *said])
         same = sum(other == label or other.startswith(f"{label} #") for other in labels)
         labels.append(f"{label} #{same + 1}" if same else label)
     return labels

@@ -1,21 +1,21 @@
-"""The tables of a section: its systems, the tests between them, and the images they fail on."""
+"""The tables of a section: its systems, their differences, and the images they fail on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from polyp.evaluation.scores import summary
+from polyp.evaluation.scores import defined_mean
+from polyp.report.comparisons import Comparison
+from polyp.report.measures import MEASURES, turning
 from polyp.report.render import render
 from polyp.report.sections import Section
-from polyp.report.statistics import PairedTest
-from polyp.report.systems import System, defined_means, off_grid, turning
+from polyp.report.systems import System
 
 Record = dict[str, Any]
-
-
 Columns = dict[str, Callable[[Record], str]]  # {header: the cell of a record}
 
 
@@ -59,21 +59,29 @@ def _text(key: str) -> Callable[[Record], str]:
 
 
 def _number(key: str, digits: int = 3) -> Callable[[Record], str]:
-    return lambda record: "–" if record[key] is None else f"{record[key]:.{digits}f}"
+    def text(record: Record) -> str:
+        return "–" if record[key] is None else f"{record[key]:.{digits}f}".replace("-", "−")
+
+    return text
 
 
 def _signed(key: str, digits: int = 3) -> Callable[[Record], str]:
     return lambda record: f"{record[key]:+.{digits}f}".replace("-", "−")
 
 
+def _signed_interval(low: str, high: str) -> Callable[[Record], str]:
+    """`−0.234 to +0.046`."""
+    ends = _signed(low), _signed(high)
+    return lambda r: "–" if r[low] is None else f"{ends[0](r)} to {ends[1](r)}"
+
+
 def _p(key: str) -> Callable[[Record], str]:
-    return lambda record: "< 0.001" if record[key] < 0.001 else f"{record[key]:.3f}"
+    def text(record: Record) -> str:
+        if record[key] is None:
+            return "one run" if record["one_run"] else "–"
+        return "< 0.001" if record[key] < 0.001 else f"{record[key]:.3f}"
 
-
-def _defined(values: np.ndarray) -> float | None:
-    """The mean of the values that are defined; None if there are none."""
-    mean = float(defined_means(values, axis=0))
-    return None if np.isnan(mean) else mean
+    return text
 
 
 def systems_table(section: Section, outlier_dice: float) -> Table:
@@ -83,47 +91,51 @@ def systems_table(section: Section, outlier_dice: float) -> Table:
     """
     metrics = list(dict.fromkeys(name for system in section.systems for name in system.metrics))
     metrics.remove("dice")  # it has more than a mean
-    units = section.units
-    records = [_record(system, units, metrics, outlier_dice) for system in section.systems]
+    records = [_record(system, section.units, metrics, outlier_dice) for system in section.systems]
     return Table(
-        what="Systems" + _by(len(set(units)), len(units), ", intervals"),
+        what="Systems" + _intervals(section),
         of=section.title,
         records=records,
         columns=_columns(metrics),
     )
 
 
-def _by(units: int, images: int, what: str = "") -> str:
-    """`by 27 groups`, and nothing where each image is a unit."""
-    return f"{what} by {units} groups" if units < images else ""
+def _intervals(section: Section) -> str:
+    """`, intervals by 27 groups`, and nothing where each image is a unit."""
+    units, images = len(set(section.units)), len(section.units)
+    return f", intervals by {units} groups" if units < images else ""
+
+
+def _estimate(system: System, measure: str, units: Sequence[str]) -> Record:
+    """{MEASURE, MEASURE_low, MEASURE_high}: the mean and its interval, None where undefined."""
+    found = system.interval(measure, units)
+    ends = {"": None, "_low": None, "_high": None}
+    if found is not None:
+        ends = {"": found.mean, "_low": _finite(found.low), "_high": _finite(found.high)}
+    return {f"{measure}{end}": value for end, value in ends.items()}
+
+
+def _finite(value: float) -> float | None:
+    return None if isnan(value) else value
 
 
 def _record(
     system: System, units: Sequence[str], metrics: Sequence[str], outlier_dice: float
 ) -> Record:
     first = system.first
-    dice = summary(system.dice, units=units)
     by_seed = [run.dice.mean() for run in system.runs]
-    turned = off_grid(first.angles).any()
-    columns = system.consistency.T
-    curve = dict(zip(first.angles, map(_defined, columns), strict=True))
     return {
         "system": system.label,
+        "degenerate": ", ".join(map(str, system.degenerate)) or None,
         "parameters": first.parameters,
         "multiply_adds": first.multiply_adds,
         "seeds": len(system.runs),
-        "dice_mean": dice["mean"],
+        **_estimate(system, "dice", units),
         "dice_std_over_seeds": float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
-        "dice_ci95_low": dice["ci95"][0],
-        "dice_ci95_high": dice["ci95"][1],
-        "dice_median": dice["median"],
-        **{f"{metric}_mean": _mean(system, metric) for metric in metrics},
-        "equivariance_mean": _defined(system.equivariance),
-        "equivariance_min": min((c for c in curve.values() if c is not None), default=None),
-        "equivariance_at_90": curve.get(90.0),
-        "consistency_off_grid": _defined(system.off_grid_consistency) if turned else None,
-        "equivariance_ceiling": float(first.ceiling[turning(first.angles)].mean()),
-        "turned_dice_mean": float(system.turned_dice.mean()) if turned else None,
+        "dice_median": float(np.median(system.dice)),
+        **{metric: _mean(system, metric) for metric in metrics},
+        **_estimate(system, "consistency_off_grid", units),
+        **_estimate(system, "dice_on_turned", units),
         "outliers": _outliers(system, outlier_dice),
         "outliers_mean": float(system.outliers(outlier_dice).sum()),
         "training_seconds": float(np.mean([run.training_seconds for run in system.runs])),
@@ -134,38 +146,96 @@ def _mean(system: System, metric: str) -> float | None:
     """Over the images where the metric is defined; None where there is none, or no such metric."""
     if metric not in system.metrics:
         return None
-    values = system.score(metric)
-    defined = np.isfinite(values)
-    return float(values[defined].mean()) if defined.any() else None
+    return defined_mean(system.score(metric))
 
 
 def _columns(metrics: Sequence[str]) -> Columns:
     def dice(record: Record) -> str:
         spread = record["dice_std_over_seeds"]
-        return f"{record['dice_mean']:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
+        return f"{record['dice']:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
 
     def macs(record: Record) -> str:
         count = record["multiply_adds"]
         return "–" if count is None else f"{count / 1e9:.2f} G"
 
     return {
-        "system": _text("system"),
+        "system": _system,
         "parameters": lambda record: f"{record['parameters']:,}",
         "MACs": macs,
-        "seeds": _text("seeds"),
+        "seeds": lambda record: "one run" if record["seeds"] == 1 else str(record["seeds"]),
         "Dice": dice,
-        "95 % interval": lambda r: f"{r['dice_ci95_low']:.3f} to {r['dice_ci95_high']:.3f}",
+        "95 % interval": _interval("dice"),
         "median": _number("dice_median"),
-        **{_called(metric): _number(f"{metric}_mean") for metric in metrics},
-        "consistency": _number("equivariance_mean"),
-        "worst angle": _number("equivariance_min"),
-        "at 90°": _number("equivariance_at_90"),
-        "between multiples of 90°": _number("consistency_off_grid"),
-        "interpolation limit": _number("equivariance_ceiling"),
-        "Dice on turned images": _number("turned_dice_mean"),
+        **{_called(metric): _number(metric) for metric in metrics},
+        "consistency off the grid": _with_interval("consistency_off_grid"),
+        "Dice on turned images": _with_interval("dice_on_turned"),
         "outliers": _text("outliers"),
         "training": lambda record: f"{record['training_seconds'] / 60:.1f} min",
     }
+
+
+def _system(record: Record) -> str:
+    """`unet (degenerate: seed 1)`."""
+    seeds = record["degenerate"]
+    return record["system"] + ("" if seeds is None else f" (degenerate: seed {seeds})")
+
+
+def _share(key: str) -> Callable[[Record], str]:
+    return lambda record: "–" if record[key] is None else f"{100 * record[key]:.1f} %"
+
+
+def _interval(key: str) -> Callable[[Record], str]:
+    """`0.812 to 0.893`."""
+    low, high = _number(f"{key}_low"), _number(f"{key}_high")
+    return lambda r: "–" if r[f"{key}_low"] is None else f"{low(r)} to {high(r)}"
+
+
+def _with_interval(key: str) -> Callable[[Record], str]:
+    """`0.855 (0.812 to 0.893)`, and an empty cell for what was not measured."""
+    mean, interval = _number(key), _interval(key)
+
+    def text(record: Record) -> str:
+        if record[key] is None:
+            return "–"
+        return mean(record) + ("" if record[f"{key}_low"] is None else f" ({interval(record)})")
+
+    return text
+
+
+def equivariance_table(section: Section) -> Table:
+    """A row per system: do its masks turn and move with the image, and what is lost where?"""
+    measures = [name for name in MEASURES if name not in ("dice", "outliers", "dice_on_turned")]
+    records = [
+        {
+            "system": system.label,
+            "degenerate": ", ".join(map(str, system.degenerate)) or None,
+            **{
+                key: value
+                for measure in measures
+                for key, value in _estimate(system, measure, section.units).items()
+            },
+            "worst_angle": _worst_angle(system),
+            "undefined": system.undefined,
+        }
+        for system in section.systems
+    ]
+    return Table(
+        what="Equivariance" + _intervals(section),
+        of=section.title,
+        records=records,
+        columns={
+            "system": _system,
+            **{MEASURES[measure]: _with_interval(measure) for measure in measures},
+            "worst angle": _number("worst_angle"),
+            "undefined": _share("undefined"),
+        },
+    )
+
+
+def _worst_angle(system: System) -> float | None:
+    """The lowest mean of the consistency over the images at an angle; None if undefined at all."""
+    means = [defined_mean(values) for values in system.consistency.T]
+    return min((mean for mean in means if mean is not None), default=None)
 
 
 def _called(metric: str) -> str:
@@ -180,23 +250,71 @@ def _outliers(system: System, outlier_dice: float) -> str:
     return ", ".join(str((run.dice < outlier_dice).sum()) for run in system.runs)
 
 
-def tests_table(tests: Sequence[PairedTest], score: str, title: str) -> Table:
-    """A row per pair of systems. score: what is compared; title: the section's."""
-    low, high = _signed("low"), _signed("high")
-    return Table(
-        what=f"Paired tests of {score}" + _by(tests[0].units, tests[0].images),
-        of=title,
-        records=[vars(test) for test in tests],
-        columns={
-            "A": _text("a"),
-            "B": _text("b"),
-            "A − B": _signed("difference"),
-            "95 % interval": lambda record: f"{low(record)} to {high(record)}",
-            "rank-biserial": _signed("effect", digits=2),
+def differences_table(comparisons: Sequence[Comparison], section: Section) -> Table:
+    """A row per measure and pair of systems; with p values where the pairs were declared."""
+    columns: Columns = {
+        "measure": lambda record: MEASURES[record["measure"]],
+        "A": _text("a"),
+        "B": _text("b"),
+        "A − B": _signed("difference"),
+        "95 % interval": _signed_interval("low", "high"),
+        "seeds": lambda r: "one run" if r["one_run"] else f"{r['seeds_a']}, {r['seeds_b']}",
+        "equal": _text("equal"),
+    }
+    if comparisons[0].declared:
+        columns |= {
             "p": _p("p"),
             "p (Holm)": _p("p_holm"),
-        },
-        words=2,
+            "smallest p": _p("p_least"),
+            "mixed model": _signed_interval("mixed_low", "mixed_high"),
+        }
+    return Table(
+        what="Differences" + _intervals(section),
+        of=section.title,
+        records=[_difference(each) for each in comparisons],
+        columns=columns,
+        words=3,
+    )
+
+
+def _difference(comparison: Comparison) -> Record:
+    estimate, second = comparison.estimate, comparison.second_opinion
+    record = {
+        "measure": comparison.measure,
+        "a": comparison.a.label,
+        "b": comparison.b.label,
+        "difference": estimate.difference,
+        "low": _finite(estimate.low),
+        "high": _finite(estimate.high),
+        "one_run": estimate.one_run,
+        "seeds_a": estimate.seeds[0],
+        "seeds_b": estimate.seeds[1],
+        "units": estimate.units,
+        "images": estimate.images,
+        "equal": _equal(comparison.a, comparison.b),
+    }
+    if comparison.declared:
+        shown = second if second is not None and second.converged else None
+        record |= {
+            "p": comparison.p,
+            "p_holm": comparison.p_holm,
+            "p_least": estimate.p_least,
+            "mixed_low": shown and shown.low,
+            "mixed_high": shown and shown.high,
+        }
+    return record
+
+
+def _equal(a: System, b: System) -> str:
+    """What both have within a tenth: `parameters, MACs`."""
+    pairs = {
+        "parameters": (a.first.parameters, b.first.parameters),
+        "MACs": (a.first.multiply_adds, b.first.multiply_adds),
+    }
+    return ", ".join(
+        name
+        for name, (one, other) in pairs.items()
+        if one and other and 10 * abs(one - other) <= max(one, other)
     )
 
 
@@ -243,23 +361,24 @@ def outlier_lists(section: Section, outlier_dice: float) -> dict[str, list[str]]
 
 
 def runs_table(section: Section) -> Table:
-    """Where each number comes from: a row per run."""
+    """Where each number comes from: a row per run, or per fold of one."""
     records = [
         {
             "system": system.label,
             "seed": run.seed,
+            "fold": None if run.fold is None else "{}/{}".format(*run.fold),
             "dice": float(run.dice.mean()),
-            "equivariance": _defined(
-                run.consistency.loc[:, turning(run.angles)].to_numpy().ravel()
-            ),
+            "consistency": defined_mean(run.consistency.loc[:, turning(run.angles)].to_numpy()),
             "training_seconds": run.training_seconds,
             "machine": run.machine,
             "commit": run.commit,
             "folder": str(run.folder),
         }
         for system in section.systems
-        for run in system.runs
+        for pooled in system.runs
+        for run in pooled.folds or [pooled]
     ]
+    folds = {"fold": _text("fold")} if any(record["fold"] for record in records) else {}
     return Table(
         what="Runs",
         of=section.title,
@@ -270,8 +389,9 @@ def runs_table(section: Section) -> Table:
             "commit": lambda record: _short(record["commit"]),
             "machine": _text("machine"),
             "seed": _text("seed"),
+            **folds,
             "Dice": _number("dice", digits=4),
-            "consistency": _number("equivariance", digits=4),
+            "consistency": _number("consistency", digits=4),
         },
         words=4,
     )

@@ -13,13 +13,8 @@ from polyp.evaluation import (
     overlay,
     predictions_figure,
 )
-from polyp.evaluation.figures import (
-    SKY,
-    VERMILLION,
-    YELLOW,
-    class_colours,
-    rotation_error_figure,
-)
+from polyp.evaluation.figures import class_colours, rotation_error_figure
+from polyp.style import SKY, VERMILLION, YELLOW
 from tests.figures import assert_boxes
 
 

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parents[2]
 ANGLES = (0.0, 45.0, 90.0)
+SHIFTS = ((1.0, 0.0), (-5.0, 11.0), (0.5, 0.5), (16.0, 16.0))
 
 
 @pytest.fixture
@@ -22,6 +23,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
     dice: of the test images, in their order; random where it is not given, so is the consistency.
     groups: of the test images. columns: further ones of scores.csv, by name.
     others: images of further test sets, by name; with the same dice, and as long.
+    instrument: also what runs of today measure beside the consistency: parts, logit error, shifts.
     """
 
     def write(
@@ -38,6 +40,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         groups: Iterable[str] | None = None,
         columns: dict[str, list] | None = None,
         others: dict[str, list[str]] | None = None,
+        instrument: bool = False,
         **metrics,
     ) -> Path:
         folder = tmp_path / "runs" / name
@@ -45,6 +48,12 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         test, angles = list(test), list(angles)
         generator = np.random.default_rng([seed, *name.encode()])
         draw = generator.uniform
+
+        def losses(angle: float) -> tuple:
+            """Masks and logit error at each angle, image and corners at 45° alone."""
+            two = (draw(0.9, 1), draw(0.8, 1)) if angle == 45 else ("", "")
+            return (draw(0.9, 1), *two, draw(0, 0.5))
+
         dice = list(draw(0.4, 1, len(test)) if dice is None else dice)
 
         full = {
@@ -96,14 +105,27 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         )
         write_csv(
             folder / "equivariance.csv",
-            "test_set,group,image,angle,dice,dice_truth",
+            "test_set,group,image,angle,dice,dice_truth"
+            + (",dice_masks,dice_image,dice_corners,logit_error" if instrument else ""),
             [
                 (name, group, image, angle, 1.0 if angle == 0 else draw(0.5, 1), angle / 360)
+                + (losses(angle) if instrument else ())
                 for name, images in sets.items()
                 for image, group in zip(images, groups, strict=True)
                 for angle in angles
             ],
         )
+        if instrument:
+            write_csv(
+                folder / "shifts.csv",
+                "test_set,group,image,rows,columns,dice",
+                [
+                    (name, group, image, *shift, draw(0.5, 1))
+                    for name, images in sets.items()
+                    for image, group in zip(images, groups, strict=True)
+                    for shift in SHIFTS
+                ],
+            )
         return folder
 
     return write

@@ -11,9 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polyp.report.comparisons import Comparison
+from polyp.report.sections import Section
 from polyp.report.systems import System
 from tests.conftest import TINY_SYNTHETIC
 from tests.report.runs import read_run
+
+PLAIN, P4, SE2 = "plain U-Net", "p4 U-Net", "SE(2) U-Net"
+TITLE = "CVC-ClinicDB: random split by image, 6 test images, 64 px, padded"
 
 module = import_module("polyp.report.compare")  # the package has a function of this name
 
@@ -24,24 +29,23 @@ def test_what_it_leaves(write_run, compare, capfd):
         write_run(f"p4unet{seed}", "p4unet", seed=seed)
     write_run("other", data="kvasir")
     output = compare()
-    tables = {"systems", "runs", "outliers"}
-    scores = ("dice", "equivariance", "off_grid", "turned_dice", "outliers")
-    tables |= {f"{score}_tests" for score in scores}
-    figures = {"dice.png", "equivariance.png", "equivariance-boxes-1.png"}
+    tables = {"systems", "equivariance", "differences", "runs", "outliers"}
+    figures = {"dice", "equivariance", "equivariance-boxes-1"}
     left = {path.name for path in (output / "cvc-random-64px").iterdir()}
-    assert left == figures | {
-        f"{table}.{form}" for table in tables for form in ("csv", "md", "tex")
+    assert left == {
+        *(f"{figure}.{form}" for figure in figures for form in ("png", "pdf", "svg")),
+        *(f"{table}.{form}" for table in tables for form in ("csv", "md", "tex")),
     }
     alone = {path.name for path in (output / "kvasir-random-64px").iterdir()}
     assert "systems.csv" in alone
-    assert "dice_tests.csv" not in alone
+    assert "differences.csv" not in alone
     assert {path.name for path in output.iterdir()} == {
         "index.html",
         "cvc-random-64px",
         "kvasir-random-64px",
     }
     printed = capfd.readouterr().out
-    assert "| p4unet | 1,234,567 |" in printed
+    assert "| p4 U-Net | 1,234,567 |" in printed
     assert "index.html" in printed
 
 
@@ -49,9 +53,8 @@ def test_quarter_turns_alone_have_no_numbers_off_the_grid(write_run, compare, un
     for model in ("unet", "p4unet"):
         write_run(model, model, angles=[0, 90, 180])
     output = compare() / "cvc-random-64px"
-    assert not (output / "off_grid_tests.csv").exists()
-    with (output / "systems.csv").open() as file:
-        assert {row["turned_dice_mean"] for row in csv.DictReader(file)} == {""}
+    assert {row["measure"] for row in rows(output / "differences.csv")} == {"dice", "outliers"}
+    assert {row["dice_on_turned"] for row in rows(output / "systems.csv")} == {""}
 
 
 def test_the_page_holds_everything_and_needs_nothing(write_run, compare):
@@ -64,9 +67,9 @@ def test_the_page_holds_everything_and_needs_nothing(write_run, compare):
     assert not re.search(r"<script|<link|@import|url\(|href=\"[^#]|http|//", text)
     assert set(re.findall(r'src="([^"]*)"', text)) == {"data:image/png;"}
     assert "<i>" not in text
-    assert "<dt>unet: 6</dt><dd>&lt;i&gt;, b, c" in text
-    assert "cvc: random split by image, 6 test images" in text
-    assert "kvasir: random split by image, 6 test images" in text
+    assert "<dt>plain U-Net: 6</dt><dd>&lt;i&gt;, b, c" in text
+    assert "CVC-ClinicDB: random split by image, 6 test images" in text
+    assert "Kvasir-SEG: random split by image, 6 test images" in text
     assert "numbers are not to be compared between them" in " ".join(text.split())
     links = set(re.findall(r'href="#([^"]*)"', text))
     assert links == set(re.findall(r'<h2 id="([^"]*)"', text))
@@ -75,7 +78,6 @@ def test_the_page_holds_everything_and_needs_nothing(write_run, compare):
 
 def test_the_same_runs_give_the_same_files(write_run, compare):
     write_run("unet")
-    write_run("p4unet", "p4unet")
 
     def contents(output):
         return {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
@@ -118,71 +120,107 @@ def rows(path):
 def three(write_run):
     """Three systems by name, the best first, each with the means of two runs."""
     dice = {
-        "p4unet": ([0.95, 0.9, 0.85, 0.8, 0.9, 0.3], [0.93, 0.96, 0.9, 0.75, 0.8, 0.4]),
-        "unet": ([0.9, 0.8, 0.6, 0.85, 0.7, 0.1], [0.94, 0.7, 0.65, 0.8, 0.75, 0.2]),
-        "se2unet": ([0.4, 0.5, 0.8, 0.3, 0.6, 0.2], [0.3, 0.65, 0.7, 0.35, 0.1, 0.25]),
+        P4: ([0.95, 0.9, 0.85, 0.8, 0.9, 0.3], [0.93, 0.96, 0.9, 0.75, 0.8, 0.4]),
+        PLAIN: ([0.9, 0.8, 0.6, 0.85, 0.7, 0.1], [0.94, 0.7, 0.65, 0.8, 0.75, 0.2]),
+        SE2: ([0.4, 0.5, 0.8, 0.3, 0.6, 0.2], [0.3, 0.65, 0.7, 0.35, 0.1, 0.25]),
     }
+    models = {P4: "p4unet", PLAIN: "unet", SE2: "se2unet"}
     return {
-        model: [
-            read_run(write_run(f"{model}{seed}", model, seed, dice=values))
+        name: [
+            read_run(write_run(f"{models[name]}{seed}", models[name], seed, dice=values))
             for seed, values in enumerate(seeds)
         ]
-        for model, seeds in dice.items()
+        for name, seeds in dice.items()
     }
 
 
 @pytest.fixture
 def undrawn(monkeypatch) -> None:
-    """Instead of each figure, what it would have been drawn of: function, systems and options."""
+    """Instead of each figure, what it would have been drawn of: function and systems."""
 
-    def labels(systems) -> list:
-        return [s.label if isinstance(s, System) else labels(s) for s in systems]
+    def labels(drawn) -> list | str:
+        if isinstance(drawn, Comparison):
+            return [drawn.measure, drawn.a.label, drawn.b.label]
+        if isinstance(drawn, System):
+            return drawn.label
+        if isinstance(drawn, Section):
+            return labels(drawn.systems)
+        return drawn if isinstance(drawn, str | float) else [labels(each) for each in drawn]
 
-    for name in ("dice_figure", "curves_figure", "boxes_figure", "images_figure"):
-        monkeypatch.setattr(
-            module, name, lambda systems, *options, name=name: [name, labels(systems), *options]
-        )
-    monkeypatch.setattr(module, "_png", lambda call: json.dumps(call).encode())
+    for name in FIGURES:
+        monkeypatch.setattr(module, name, lambda *drawn, name=name: [name, *labels(drawn)])
+    monkeypatch.setattr(module, "rendered", lambda call, form: json.dumps(call).encode())
 
 
-def test_each_table_of_tests_is_of_its_own_score(three, compare, undrawn):
+FIGURES = ("dice_figure", "curves_figure", "boxes_figure", "images_figure", "forest_figure")
+
+
+def test_differences_are_those_of_the_scores(three, compare, undrawn):
     output = compare("runs=runs", "output=out", "outlier_dice=0.7") / "cvc-random-64px"
     dice = {name: np.mean([run.dice for run in runs], axis=0) for name, runs in three.items()}
-    consistency = {
-        name: np.mean([run.consistency.iloc[:, 1:] for run in runs], axis=(0, 2))
+    off_grid = {
+        name: np.mean([run.consistency[45.0] for run in runs], axis=0)
         for name, runs in three.items()
     }
-    failing = {name: values < 0.7 for name, values in dice.items()}
-    pairs = [("p4unet", "unet"), ("p4unet", "se2unet"), ("unet", "se2unet")]
-    for name, values in (("dice", dice), ("equivariance", consistency), ("outliers", failing)):
-        found = rows(output / f"{name}_tests.csv")
-        assert [(row["a"], row["b"]) for row in found] == pairs
-        for row in found:
-            difference = np.mean(1.0 * values[row["a"]] - values[row["b"]])
+    failing = {
+        name: np.mean([run.dice < 0.7 for run in runs], axis=0) for name, runs in three.items()
+    }
+    found = rows(output / "differences.csv")
+    for measure, values in (
+        ("dice", dice),
+        ("consistency_off_grid", off_grid),
+        ("outliers", failing),
+    ):
+        of_measure = [row for row in found if row["measure"] == measure]
+        assert [(row["a"], row["b"]) for row in of_measure] == [
+            (P4, PLAIN),
+            (P4, SE2),
+            (PLAIN, SE2),
+        ]
+        for row in of_measure:
+            difference = np.mean(values[row["a"]] - values[row["b"]])
             assert float(row["difference"]) == pytest.approx(difference)
-    assert "Dice below 0.7" in (output / "outliers_tests.md").read_text()
-    assert "Paired tests of Dice." in (output / "dice_tests.md").read_text()
-    assert "Paired tests of consistency." in (output / "equivariance_tests.md").read_text()
+            assert "p" not in row
+    assert "Differences. CVC-ClinicDB" in (output / "differences.md").read_text()
+
+
+def test_declared_comparisons_have_p_values_and_a_forest_plot(three, compare, undrawn):
+    pairs = f"comparisons=[['{P4}','{PLAIN}'],['{SE2}','{PLAIN}'],['{P4}',nowhere]]"
+    output = compare("runs=runs", "output=out", "measures=[dice]", pairs)
+    made = [["dice", P4, PLAIN], ["dice", SE2, PLAIN]]
+    found = rows(output / "cvc-random-64px/differences.csv")
+    assert [[row["measure"], row["a"], row["b"]] for row in found] == made
+    raw = sorted(float(row["p"]) for row in found)
+    assert min(float(row["p_holm"]) for row in found) == pytest.approx(min(1, 2 * raw[0]))
+    for form in ("png", "pdf", "svg"):
+        drawn = json.loads((output / f"forest.{form}").read_text())
+        assert drawn == ["forest_figure", [[TITLE, made]]]
+    page = (output / "index.html").read_text()
+    assert "Declared comparisons" in page
+    assert "comparison of &#39;p4 U-Net&#39; and &#39;nowhere&#39;: no test set has both" in page
+    assert not (compare("runs=runs", "output=out") / "forest.png").exists()
 
 
 def test_each_figure_is_drawn_of_its_systems_and_named_after_them(three, compare, undrawn):
     """And the page shows each above its caption."""
     output = compare("runs=runs", "output=out", "outlier_dice=0.7")
-    title = "cvc: random split by image, 6 test images, 64 px (resize=pad)"
-    labels = ["p4unet", "unet", "se2unet"]
+    labels = [P4, PLAIN, SE2]
     expected = {
-        "dice": ["dice_figure", labels, title, 0.7],
-        "equivariance": ["curves_figure", labels, title],
-        "equivariance-boxes-1": ["boxes_figure", ["p4unet", "unet"], title],
-        "equivariance-boxes-2": ["boxes_figure", ["se2unet"], title],
+        "dice": ["dice_figure", labels, 0.7],
+        "equivariance": ["curves_figure", labels],
+        "equivariance-boxes-1": ["boxes_figure", [P4, PLAIN], TITLE],
+        "equivariance-boxes-2": ["boxes_figure", [SE2], TITLE],
     }
     folder = output / "cvc-random-64px"
-    assert {path.stem: json.loads(path.read_text()) for path in folder.glob("*.png")} == expected
+    for form in ("png", "pdf", "svg"):
+        drawn = {path.stem: json.loads(path.read_text()) for path in folder.glob(f"*.{form}")}
+        assert drawn == expected
     captions = {
         "Test Dice": "dice",
-        "Consistency by rotation angle, means over the test images": "equivariance",
-        "Consistency by rotation angle: p4unet, unet": "equivariance-boxes-1",
-        "Consistency by rotation angle: se2unet": "equivariance-boxes-2",
+        "Consistency by rotation angle: mean over images and seeds, its 95 % interval, and a thin "
+        "line per seed": "equivariance",
+        f"Consistency by rotation angle: {P4}, {PLAIN}": "equivariance-boxes-1",
+        f"Consistency by rotation angle: {SE2}": "equivariance-boxes-2",
     }
     page = (output / "index.html").read_text()
     shown = re.findall(r'base64,([^"]*)"[^>]*><figcaption>(.*?)</figcaption>', page)
@@ -199,12 +237,11 @@ def test_training_images_are_drawn_where_their_number_differs(write_run, compare
             write_run(f"{model}{images}", model, train=train, config=config)
     output = compare()
     drawn = json.loads((output / "cvc-random-64px/training-images.png").read_text())
-    figure, lines, title, units = drawn
-    assert (figure, title.split(":")[0]) == ("images_figure", "cvc")
-    assert units == list("abcdef")
+    figure, lines, systems = drawn
+    assert (figure, len(systems)) == ("images_figure", 4)
     assert sorted(lines) == [
-        ["p4unet", "p4unet train_fraction=1.0"],  # the fewest images first
-        ["unet", "unet train_fraction=1.0"],
+        [P4, f"{P4} train_fraction=1.0"],  # the fewest images first
+        [PLAIN, f"{PLAIN} train_fraction=1.0"],
     ]
     assert "Test Dice by the number of training images" in (output / "index.html").read_text()
 
@@ -217,21 +254,20 @@ def test_the_page_holds_the_numbers_of_the_tables(three, compare, undrawn):
         (caption, re.findall(r"<t[hd](?: class=words)?>(.*?)</t[hd]>", table))
         for caption, table in re.findall(r"<caption>(.*?)</caption>(.*?)</table>", page, re.S)
     ]
-    scores = ("dice", "equivariance", "off_grid", "turned_dice", "outliers")
-    names = ("systems", *(f"{score}_tests" for score in scores), "runs")
+    names = ("systems", "equivariance", "differences", "runs")
     assert len(shown) == len(names)
     for name, (caption, cells) in zip(names, shown, strict=True):
         text = (output / "cvc-random-64px" / f"{name}.md").read_text()
         first, _, header, _, *lines = text.splitlines()
         written = [cell for line in (header, *lines) for cell in line[2:-2].split(" | ")]
-        assert first.startswith(f"{caption.replace('&lt;', '<')}. cvc: random split by image")
+        assert first.startswith(f"{caption}. CVC-ClinicDB: random split by image")
         assert cells == [escape(cell) for cell in written]
 
 
 def test_the_page_lists_the_outliers_of_each_system(three, compare, undrawn):
     page = (compare("runs=runs", "output=out", "outlier_dice=0.7") / "index.html").read_text()
     assert "<h3>Outliers: images with a Dice below 0.7</h3>" in page
-    images = three["unet"][0].images
+    images = three[PLAIN][0].images
     expected, in_all = [], set(images)
     for name, runs in three.items():
         failing = [
@@ -264,7 +300,7 @@ def test_an_earlier_comparison_is_replaced_and_other_files_stay(write_run, compa
     assert {path.name for path in output.iterdir()} == {"index.html", "cvc-random-64px"}
     left = {path.name for path in (output / "cvc-random-64px").iterdir()}
     assert {"systems.csv", "dice.png", "notes.md"} < left
-    assert not any("tests" in name for name in left)
+    assert "differences.csv" not in left
 
 
 @pytest.mark.parametrize("page", [False, True])
@@ -366,6 +402,9 @@ def test_bad_runs_are_refused_in_one_line(write_run, refused, spoil, told):
         (["runs=runs", "output=out", "outlier_dice=1.5"], "outlier_dice=1.5: must be a number"),
         (["runs=runs", "output=out", "outlier_dice=low"], "outlier_dice=low: must be a number"),
         (["runs=runs", "output=out", "outliers=1"], "outliers"),
+        (["runs=runs", "output=out", "measures=[dyce]"], "must be some of dice, "),
+        (["runs=runs", "output=out", "comparisons=[a,b]"], "a pair of systems, as [A,B]"),
+        (["runs=runs", "output=out", "comparisons=[[a,a]]"], "pairs of different systems"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line(write_run, refused, arguments, told):
@@ -375,40 +414,49 @@ def test_bad_arguments_are_refused_in_one_line(write_run, refused, arguments, to
 
 def test_real_runs(command_line, compare, tmp_path):
     """What train.py leaves is what a comparison reads."""
-    for model in ("unet", "p4unet"):
-        command_line(*TINY_SYNTHETIC, f"model={model}", folder=f"runs/{model}")
+    command_line(*TINY_SYNTHETIC, "model=unet", folder="runs/unet")
+    command_line(*TINY_SYNTHETIC, "model=p4unet", "name=my network", folder="runs/p4unet")
     output = compare() / "synthetic-random-32px"
     metrics = json.loads((tmp_path / "runs/unet/metrics.json").read_text())
-    with (output / "systems.csv").open() as file:
-        row = next(row for row in csv.DictReader(file) if row["system"].startswith("unet"))
-    assert float(row["dice_mean"]) == metrics["test"]["dice"]["mean"]
-    assert [float(row[f"dice_ci95_{end}"]) for end in ("low", "high")] == metrics["test"]["dice"][
-        "ci95"
-    ]
-    for name in ("mean", "min", "at_90", "ceiling"):
-        assert float(row[f"equivariance_{name}"]) == pytest.approx(metrics["equivariance"][name])
+    (system,) = (row for row in rows(output / "systems.csv") if row["system"] == PLAIN)
+    (turned,) = (row for row in rows(output / "equivariance.csv") if row["system"] == PLAIN)
+    swept = metrics["equivariance"]
+    for row, key, value in (
+        (system, "dice", metrics["test"]["dice"]["mean"]),
+        (system, "dice_on_turned", swept["dice_truth"]),
+        (turned, "consistency_off_grid", swept["off_grid"]),
+        (turned, "worst_angle", swept["min"]),
+        (turned, "logit_error", swept["logit_error"]),
+        (turned, "shift_control", metrics["shift"]["control"]),
+        (turned, "shift", metrics["shift"]["mean"]),
+        (turned, "network", swept["parts"]["network"]),
+    ):
+        assert float(row[key] or "nan") == pytest.approx(value, nan_ok=True), key
+    for row in rows(output / "differences.csv"):
+        assert {row["a"], row["b"]} == {PLAIN, "my network"}
+        assert (row["one_run"], row["seeds_a"], row["seeds_b"]) == ("True", "1", "1")
 
 
 @pytest.mark.parametrize("share", ["one image", "all images"])
-def test_undefined_consistency_is_left_out_and_told(write_run, compare, share):
+def test_undefined_consistency_is_left_out_and_counted(write_run, compare, undrawn, share):
     """Where both masks are empty, equivariance.csv has an empty cell."""
-    write_run("sound", "p4unet")
-    run = write_run("undefined")
+    write_run("sound", "p4unet", instrument=True)
+    run = write_run("undefined", instrument=True)
     path = run / "equivariance.csv"
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     table.loc[(table["image"] == "a") | (share == "all images"), "dice"] = ""
     table.to_csv(path, index=False)
-    output = compare()
-    (folder,) = [place.parent for place in output.rglob("systems.csv")]
-    systems = pd.read_csv(folder / "systems.csv").set_index("system")
+    (path,) = compare().rglob("equivariance.csv")
+    systems = pd.read_csv(path).set_index("system")
     turned = table[(table["angle"].astype(float) % 90 != 0) & (table["dice"] != "")]
-    off_grid = systems["consistency_off_grid"]["unet"]
+    off_grid = systems["consistency_off_grid"][PLAIN]
     if share == "one image":
         assert off_grid == pytest.approx(turned["dice"].astype(float).mean())
+        assert systems["undefined"][PLAIN] == pytest.approx(1 / 6)
+        assert "| 16.7 % |" in path.with_suffix(".md").read_text()
     else:
         assert np.isnan(off_grid)
-    assert np.isfinite(systems["consistency_off_grid"]["p4unet"])
-    percent = "16.7" if share == "one image" else "100.0"
-    assert (
-        f"undefined at {percent} % of the images and angles" in (output / "index.html").read_text()
-    )
+        assert systems["undefined"][PLAIN] == 1
+        assert "| plain U-Net (degenerate: seed 0) |" in path.with_suffix(".md").read_text()
+    assert np.isfinite(systems["consistency_off_grid"]["p4 U-Net"])
+    assert systems["undefined"]["p4 U-Net"] == 0

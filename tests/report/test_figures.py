@@ -7,27 +7,45 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import same_color
 
-from polyp.evaluation import summary
-from polyp.report.figures import boxes_figure, curves_figure, dice_figure, images_figure
-from polyp.report.sections import make_sections
+from polyp.report.bootstrap import hierarchical_interval
+from polyp.report.comparisons import compare_systems
+from polyp.report.figures import (
+    BAND_RESAMPLES,
+    boxes_figure,
+    curves_figure,
+    dice_figure,
+    forest_figure,
+    images_figure,
+)
+from polyp.report.sections import Section, make_sections
 from polyp.report.systems import System
+from polyp.style import WIDTH
 from tests.figures import assert_boxes
 from tests.report.runs import read_run
 
-LONG = "steerableunet rotations=continuous widths=[8,16,32,64,128] frequencies_cutoff=null"
+LONG = "steerable U-Net rotations=continuous widths=[8,16,32,64,128] frequencies_cutoff=null"
+TITLE = "CVC-ClinicDB: random split by image or split by sequence, 6 test images, 64 px, padded"
+
+
+def section_of(systems: list[System], units: str = "abcdef") -> Section:
+    return Section(TITLE, "cvc", systems, [], list(units))
 
 
 @pytest.fixture
-def systems(write_run):
+def section(write_run):
     run = read_run(write_run("0", angles=range(0, 360, 10)))
 
-    def make(number: int) -> list[System]:
-        return [
-            System(
-                f"{LONG} #{i}" if i % 2 else "unet", [replace(run, scores=run.scores * 0.9**i)], i
-            )
-            for i in range(number)
-        ]
+    def make(number: int) -> Section:
+        return section_of(
+            [
+                System(
+                    f"{LONG} #{i}" if i % 2 else "plain U-Net",
+                    [replace(run, scores=run.scores * 0.9**i)] * (1 + i % 2),
+                    i,
+                )
+                for i in range(number)
+            ]
+        )
 
     return make
 
@@ -37,22 +55,27 @@ def texts(figure):
     axes = figure.axes[0]
     low, high = sorted(axes.get_ylim())
     shown = [text for text in axes.get_yticklabels() if low <= text.get_position()[1] <= high]
-    return {
-        "title": axes.title.get_window_extent(),
+    title = {} if figure._suptitle is None else {"title": figure._suptitle.get_window_extent()}
+    return title | {
         "legend": figure.legends[0].get_window_extent(),
-        "plot": axes.get_window_extent(),
+        **{f"plot{i}": panel.get_window_extent() for i, panel in enumerate(figure.axes)},
         **{f"y{i}": text.get_window_extent() for i, text in enumerate(shown)},
     }
 
 
-@pytest.mark.parametrize("number", [1, 2, 5, 10])
-@pytest.mark.parametrize("draw", ["dice", "curves", "boxes"])
-def test_nothing_overlaps_or_leaves_the_figure(systems, number, draw):
-    shown = systems(number)
+@pytest.mark.parametrize("number", [1, 3, 10])
+@pytest.mark.parametrize("draw", ["dice", "curves", "boxes", "images", "forest"])
+def test_nothing_overlaps_or_leaves_the_figure(section, number, draw):
+    shown = section(number)
+    pairs = section(min(number + 1, 4))
     figure = {
-        "dice": lambda: dice_figure(shown, "cvc", 0.5),
-        "curves": lambda: curves_figure(shown, "cvc"),
-        "boxes": lambda: boxes_figure(shown[-2:], "cvc"),
+        "dice": lambda: dice_figure(shown, 0.5),
+        "curves": lambda: curves_figure(shown),
+        "boxes": lambda: boxes_figure(shown.systems[-2:], TITLE),
+        "images": lambda: images_figure([[system] * 2 for system in shown.systems], shown),
+        "forest": lambda: forest_figure(
+            [(TITLE, compare_systems([pairs], None, MEASURES, 0.5)[0])] * min(number, 3)
+        ),
     }[draw]()
     FigureCanvasAgg(figure).draw()
     boxes = texts(figure)
@@ -63,22 +86,12 @@ def test_nothing_overlaps_or_leaves_the_figure(systems, number, draw):
         assert box.y0 >= 0, name
         assert box.x1 <= figure.bbox.width, name
         assert box.y1 <= figure.bbox.height, name
+    assert figure.get_figwidth() == WIDTH
     for label in figure.axes[0].get_xticklabels() + figure.axes[0].get_yticklabels():
-        assert label.get_fontsize() >= 12
+        assert label.get_fontsize() * 3.5 / WIDTH >= 6  # points in a column of a paper
 
 
-def test_the_line_of_each_way_to_train_has_a_point_a_number_of_images(write_run):
-    run = read_run(write_run("0"))
-
-    def system(name: str, images: int) -> System:
-        parts = {"train": [f"t{i}" for i in range(images)], "val": ["v"]}
-        return System(name, [replace(run, parts=parts)])
-
-    lines = [[system(name, images) for images in (10, 40)] for name in ("p4unet", "unet")]
-    axes = images_figure(lines, "cvc", run.images).axes[0]
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["10", "40"]
-    assert [len(bars.lines[0].get_xdata()) for bars in axes.containers] == [2, 2]
-    assert axes.containers[0].lines[0].get_ydata() == pytest.approx([run.dice.mean()] * 2)
+MEASURES = ["dice", "consistency_off_grid", "dice_on_turned"]
 
 
 # --- what they show
@@ -87,26 +100,35 @@ def test_the_line_of_each_way_to_train_has_a_point_a_number_of_images(write_run)
 ANGLES = [0.0, 45.0, 90.0, 135.0]
 CEILING = [1.0, 0.97, 0.98, 0.96]
 DICE = {
-    "unet": [[0.95, 0.9, 0.86, 0.85, 0.7, 0.1], [0.9, 0.8, 0.6, 0.85, 0.75, 0.2]],
-    "p4unet": [[0.97, 0.9, 0.92, 0.8, 0.88, 0.3], [0.93, 0.96, 0.9, 0.84, 0.8, 0.4]],
-    "se2unet": [[0.5, 0.4, 0.3, 0.6, 0.7, 0.8]],
+    "plain U-Net": [[0.95, 0.9, 0.86, 0.85, 0.7, 0.1], [0.9, 0.8, 0.6, 0.85, 0.75, 0.2]],
+    "p4 U-Net": [[0.97, 0.9, 0.92, 0.8, 0.88, 0.3], [0.93, 0.96, 0.9, 0.84, 0.8, 0.4]],
+    "SE(2) U-Net": [[0.5, 0.4, 0.3, 0.6, 0.7, 0.8]],
 }
 
 
 @pytest.fixture
-def measured(write_run) -> list[System]:
+def measured(write_run) -> Section:
     """Three systems with one or two seeds, the best first. No score is like another."""
     curve = {"angles": ANGLES, "ceiling": CEILING}
+    models = {"plain U-Net": "unet", "p4 U-Net": "p4unet", "SE(2) U-Net": "se2unet"}
     runs = [
         write_run(
-            f"{model}{seed}", model, seed, dice=dice, angles=ANGLES, equivariance={"curve": curve}
+            f"{models[name]}{seed}",
+            models[name],
+            seed,
+            dice=dice,
+            angles=ANGLES,
+            equivariance={"curve": curve},
         )
-        for model, seeds in DICE.items()
+        for name, seeds in DICE.items()
         for seed, dice in enumerate(seeds)
     ]
     (section,), _ = make_sections([read_run(folder) for folder in runs])
-    assert [system.label for system in section.systems] == ["p4unet", "unet", "se2unet"]
-    return section.systems
+    assert [system.label for system in section.systems] == LABELS
+    return section
+
+
+LABELS = ["p4 U-Net", "plain U-Net", "SE(2) U-Net"]
 
 
 def dice_of(system: System) -> np.ndarray:
@@ -115,10 +137,10 @@ def dice_of(system: System) -> np.ndarray:
 
 
 def test_dice_figure_shows_the_dice_of_the_images(measured):
-    figure = dice_figure(measured, "cvc", 0.55)
+    figure = dice_figure(measured, 0.55)
     axes = figure.axes[0]
-    dice = [dice_of(system) for system in measured]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["p4unet", "unet", "se2unet"]
+    dice = [dice_of(system) for system in measured.systems]
+    assert [text.get_text() for text in axes.get_yticklabels()] == LABELS
     assert axes.get_yticks().tolist() == [0, 1, 2]
     assert_boxes(axes, dice, [0, 1, 2], horizontal=True)
     means = [line for line in axes.lines if line.get_marker() == "D"]
@@ -129,75 +151,136 @@ def test_dice_figure_shows_the_dice_of_the_images(measured):
     assert [text.get_text() for text in written] == [f"{d.mean():.3f}" for d in dice]
     (threshold,) = [line for line in axes.lines if line.get_linestyle() == ":"]
     assert list(threshold.get_xdata()) == [0.55, 0.55]
-    assert "0.55: outliers lie below" in [text.get_text() for text in figure.legends[0].get_texts()]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "outliers: Dice below 0.55" in legend
 
 
-def test_curves_figure_shows_the_means_over_the_images(measured):
-    figure = curves_figure(measured, "cvc")
-    ceiling, *curves = figure.axes[0].lines
-    assert list(ceiling.get_xdata()) == ANGLES
-    assert list(ceiling.get_ydata()) == CEILING
-    assert [curve.get_label() for curve in curves] == ["p4unet", "unet", "se2unet"]
-    for curve, system in zip(curves, measured, strict=True):
-        runs = [run.consistency for run in system.runs]
+def test_curves_figure_shows_means_intervals_and_seeds(measured):
+    figure = curves_figure(measured)
+    axes = figure.axes[0]
+    reference, *lines = axes.lines
+    assert list(reference.get_xdata()) == ANGLES
+    assert list(reference.get_ydata()) == CEILING
+    curves = [line for line in lines if not line.get_label().startswith("_")]
+    thin = [line for line in lines if line.get_label().startswith("_")]
+    told = ["2 seeds", "2 seeds", "one run"]
+    assert [curve.get_label() for curve in curves] == [
+        f"{label}, {seeds}" for label, seeds in zip(LABELS, told, strict=True)
+    ]
+    runs = [run for system in measured.systems[:2] for run in system.runs]
+    for line, run in zip(thin, runs, strict=True):  # that of one run is the curve
+        assert line.get_ydata() == pytest.approx(run.consistency.mean().to_numpy())
+    for curve, band, system in zip(curves, axes.collections, measured.systems, strict=True):
+        values = np.stack([run.consistency for run in system.runs])
         assert list(curve.get_xdata()) == ANGLES
-        assert curve.get_ydata() == pytest.approx(np.concatenate(runs).mean(axis=0))
-    low, high = figure.axes[0].get_ylim()
-    assert low < min(curve.get_ydata().min() for curve in curves)
+        assert curve.get_ydata() == pytest.approx(values.mean(axis=(0, 1)))
+        vertices = band.get_paths()[0].vertices
+        found = hierarchical_interval(values[:, :, 1], measured.units, resamples=BAND_RESAMPLES)
+        at_angle = vertices[vertices[:, 0] == ANGLES[1], 1]
+        assert (at_angle.min(), at_angle.max()) == pytest.approx((found.low, found.high))
+        assert same_color(band.get_facecolor()[0][:3], curve.get_color())
+    low, high = axes.get_ylim()
+    assert low < min(line.get_ydata().min() for line in lines)
     assert high > 1
+
+
+@pytest.mark.parametrize(
+    ("angles", "exact", "shown"),
+    [
+        ([0, 45, 90, 135, 180, 225], True, [0, 45, 90]),
+        ([0, 45, 90, 135, 180, 225], False, [0, 45, 90, 135, 180, 225]),
+        ([0, 45, 90, 180, 270], False, [0, 45, 90]),  # as most runs are measured
+        ([0, 90, 180], False, [0, 90, 180]),
+    ],
+)
+def test_figures_show_one_quarter_turn_unless_a_network_needs_four(write_run, angles, exact, shown):
+    run = read_run(write_run("0", angles=angles))
+    if exact:
+        run.consistency[[0.0, 90.0, 180.0]] = 1.0
+    system = System("plain U-Net", [run])
+    for figure in (curves_figure(section_of([system])), boxes_figure([system], TITLE)):
+        assert list(figure.axes[0].lines[-1].get_xdata()) == shown
 
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_boxes_figure_shows_the_consistency_of_the_images(measured, number):
-    shown = measured[1 : 1 + number]
-    figure = boxes_figure(shown, "cvc")
-    assert figure.get_suptitle() == "cvc"
+    shown = measured.systems[1 : 1 + number]
+    figure = boxes_figure(shown, TITLE)
+    assert figure.get_suptitle().replace("\n", " ") == TITLE
     for axes, system in zip(figure.axes, shown, strict=True):
         consistency = np.mean([run.consistency for run in system.runs], axis=0)
         assert axes.get_title(loc="left") == system.label
         assert_boxes(axes, consistency.T, ANGLES)
-        ceiling, mean = axes.lines[-2:]
-        assert (ceiling.get_linestyle(), mean.get_linestyle()) == ("--", "-")
-        assert list(ceiling.get_xdata()) == list(mean.get_xdata()) == ANGLES
-        assert list(ceiling.get_ydata()) == CEILING
+        reference, mean = axes.lines[-2:]
+        assert (reference.get_linestyle(), mean.get_linestyle()) == ("--", "-")
+        assert list(reference.get_xdata()) == list(mean.get_xdata()) == ANGLES
+        assert list(reference.get_ydata()) == CEILING
         assert mean.get_ydata() == pytest.approx(consistency.mean(axis=0))
+        assert axes.get_ylim()[0] < consistency.min()
 
 
 def test_a_system_has_one_colour_in_all_figures(measured):
-    curves = curves_figure(measured, "cvc").axes[0].lines[1:]
-    colours = [curve.get_color() for curve in curves]
+    lines = curves_figure(measured).axes[0].lines[1:]
+    colours = [line.get_color() for line in lines if not line.get_label().startswith("_")]
     assert len(set(colours)) == 3
-    edges = [box.get_edgecolor() for box in dice_figure(measured, "cvc", 0.5).axes[0].patches]
-    panels = boxes_figure(measured[:2], "cvc").axes
+    edges = [box.get_edgecolor() for box in dice_figure(measured, 0.5).axes[0].patches]
+    panels = boxes_figure(measured.systems[:2], TITLE).axes
     assert all(map(same_color, edges, colours))
     for axes, colour in zip(panels, colours[:2], strict=True):
         assert all(same_color(box.get_edgecolor(), colour) for box in axes.patches)
 
 
-def test_images_figure_shows_mean_dice_by_training_images(write_run):
-    def system(name: str, images: int, dice: list[float]) -> System:
-        path = write_run(f"{name}{images}", name, dice=dice, train=[f"t{i}" for i in range(images)])
-        return System(name, [read_run(path)], style=("unet", "p4unet").index(name))
+@pytest.mark.parametrize("units", ["abcdef", "aaabbc"])
+def test_images_figure_shows_mean_dice_by_training_images(write_run, units):
+    def system(name: str, images: int, *dice: list[float]) -> System:
+        train = [f"t{i}" for i in range(images)]
+        runs = [
+            read_run(write_run(f"{name}{images}-{seed}", name, seed, dice=d, train=train))
+            for seed, d in enumerate(dice)
+        ]
+        return System(name, runs, style=("unet", "p4unet").index(name))
 
     few, many = [0.1, 0.5, 0.4, 0.3, 0.2, 0.9], [0.8, 0.9, 0.4, 0.6, 0.9, 0.95]
     lines = [
-        [system("unet", 10, few), system("unet", 40, many)],
+        [system("unet", 10, few), system("unet", 40, many, few)],
         [system("p4unet", 10, many), system("p4unet", 20, few), system("p4unet", 40, many)],
     ]
-    figure = images_figure(lines, "cvc", list("abcdef"))
+    figure = images_figure(lines, section_of([system for line in lines for system in line], units))
     axes = figure.axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["unet", "p4unet"]
-    for bars, images, dice in zip(
-        axes.containers, ([10, 40], [10, 20, 40]), ([few, many], [many, few, many]), strict=True
-    ):
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["10", "20", "40"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["unet", "p4unet"]
+    for bars, line, images in zip(axes.containers, lines, ([10, 40], [10, 20, 40]), strict=True):
+        found = [s.interval("dice", list(units)) for s in line]
         assert bars.lines[0].get_xdata() == pytest.approx(images, rel=0.02)  # beside each other
-        assert bars.lines[0].get_ydata() == pytest.approx(np.mean(dice, axis=1))
+        means = [np.mean([run.dice for run in s.runs]) for s in line]
+        assert bars.lines[0].get_ydata() == pytest.approx(means)
+        ends = [segment[:, 1] for segment in bars.lines[2][0].get_segments()]
+        assert ends == [pytest.approx((each.low, each.high)) for each in found]
 
 
-@pytest.mark.parametrize(("units", "drawn"), [("abcdef", "images"), ("aaabbc", "groups")])
-def test_intervals_by_training_images_draw_the_units(write_run, units, drawn):
-    run = read_run(write_run("0"))
-    axes = images_figure([[System("unet", [run])] * 2], "cvc", list(units)).axes[0]
-    bars = axes.containers[0].lines[2][0].get_segments()
-    assert bars[0][:, 1] == pytest.approx(summary(run.dice, units=list(units))["ci95"])
-    assert axes.get_ylabel().endswith(f"over the {drawn}")
+def test_forest_figure_shows_each_difference_with_its_interval(measured, write_run):
+    other, _ = make_sections([read_run(write_run(m, m, data="kvasir")) for m in ("unet", "p4unet")])
+    pairs = [("p4 U-Net", "plain U-Net"), ("SE(2) U-Net", "plain U-Net")]
+    measures = ["dice", "consistency_off_grid"]
+    made = compare_systems([measured, *other], pairs, measures, 0.5)
+    test_sets = list(zip(("CVC", "Kvasir"), made, strict=True))
+    figure = forest_figure(test_sets)
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        "p4 U-Net −\nplain U-Net",
+        "SE(2) U-Net −\nplain U-Net",
+    ]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend == ["CVC", "Kvasir", "hollow: a system has one run"]
+    for axes, measure in zip(figure.axes, measures, strict=True):
+        bars = [line.get_xdata() for line in axes.lines[1::2]]
+        marks = axes.lines[2::2]
+        expected = [each for each in made[0] + made[1] if each.measure == measure]
+        assert len(expected) == 3
+        for bar, mark, each in zip(bars, marks, expected, strict=True):
+            assert list(bar) == [each.estimate.low, each.estimate.high]
+            assert list(mark.get_xdata()) == [each.estimate.difference]
+            row = pairs.index((each.a.label, each.b.label))
+            assert abs(mark.get_ydata()[0] - row) < 0.5
+            assert (mark.get_markerfacecolor() == "white") == each.estimate.one_run
+        colours = [mark.get_color() for mark in marks]
+        assert colours[0] == colours[1] != colours[2]

@@ -41,7 +41,7 @@ def test_never_mixed(sections, other):
 
 def test_titles_state_dataset_split_images_and_size(sections):
     (section,) = sections({"split": "sequence"})
-    assert section.title == "cvc: split by sequence, 6 test images, 64 px (resize=pad)"
+    assert section.title == "CVC-ClinicDB: split by sequence, 6 test images, 64 px, padded"
     assert section.slug == "cvc-sequence-64px"
 
 
@@ -61,7 +61,7 @@ def test_only_angles_in_common_are_compared_and_that_is_said(sections):
     assert section.angles == [0, 90]
     assert "0°, 90°. Those are the angles that all runs have in common" in section.notes[0]
     for system in section.systems:
-        assert np.array_equal(system.equivariance, system.consistency[:, 1])
+        assert np.array_equal(system.values("consistency")[0], system.consistency[:, 1])
 
 
 def test_sweeps_without_a_common_angle_are_refused(sections):
@@ -72,7 +72,7 @@ def test_sweeps_without_a_common_angle_are_refused(sections):
 def test_notes_on_seeds(sections):
     (section,) = sections({}, {"seed": 1}, {"model": "p4unet"})
     notes = " ".join(section.notes)
-    assert "one seed only" in notes
+    assert "one run only" in notes
     assert "Not all systems have the same seeds" in notes
 
 
@@ -97,7 +97,7 @@ def test_a_system_looks_alike_in_all_sections(sections):
     others = [{"model": name, "data": "kvasir"} for name in names[1:]]
     cvc, kvasir = sections(*runs, *others)
     styles = {system.label: system.style for system in cvc.systems}
-    assert styles == {"p4unet": 0, "se2unet": 1, "unet": 2}
+    assert styles == {"p4 U-Net": 0, "SE(2) U-Net": 1, "plain U-Net": 2}
     assert all(system.style == styles[system.label] for system in kvasir.systems)
 
 
@@ -110,8 +110,11 @@ def test_an_evaluation_on_another_dataset_counts_there(write_run):
     provenance = {"run": str(trained), "started": "2026-02-02"}
     (evaluation / "provenance.json").write_text(json.dumps(provenance))
     (section,) = make_sections([read_run(own), read_run(evaluation)])[0]
-    assert section.title.startswith("kvasir: ")
-    assert {system.label for system in section.systems} == {"unet", "unet trained_on=cvc"}
+    assert section.title.startswith("Kvasir-SEG: ")
+    assert {system.label for system in section.systems} == {
+        "plain U-Net",
+        "plain U-Net trained_on=cvc",
+    }
     assert all(system.first.training_seconds == 60 for system in section.systems)
 
 
@@ -128,15 +131,15 @@ def test_a_run_counts_in_the_section_of_each_of_its_test_sets(write_run):
     assert not left_out
     titles = {section.title.split(",")[0]: section for section in sections}
     assert set(titles) == {
-        "colondb: all images",
-        "cvc: random split by image",
-        "kvasir: random split by image",
+        "CVC-ColonDB: all images",
+        "CVC-ClinicDB: random split by image",
+        "Kvasir-SEG: random split by image",
     }
-    colondb = titles["colondb: all images"]
+    colondb = titles["CVC-ColonDB: all images"]
     assert colondb.slug == "colondb-all-images-64px"
     assert colondb.images == list("uvwxyz")
     labels = {system.label for system in colondb.systems}
-    assert labels == {"unet", "p4unet", "p4unet trained_on=cvc"}
+    assert labels == {"plain U-Net", "p4 U-Net", "p4 U-Net trained_on=cvc"}
 
 
 @pytest.mark.parametrize(
@@ -148,4 +151,4 @@ def test_a_run_counts_in_the_section_of_each_of_its_test_sets(write_run):
 )
 def test_another_part_than_the_test_set_is_said(sections, run, said):
     (section,) = sections(run)
-    assert section.title == f"cvc: {said}, 64 px (resize=pad)"
+    assert section.title == f"CVC-ClinicDB: {said}, 64 px, padded"

@@ -1,8 +1,13 @@
 """Which runs are one system, and what systems are called."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from polyp.report.systems import by_training_images, group
+from polyp.report.names import MODELS
+from polyp.report.systems import System, by_training_images, group
+from tests.report.conftest import ROOT
 from tests.report.runs import read_run
 
 
@@ -24,7 +29,7 @@ def labels(grouping) -> set[str]:
 def test_seeds_are_one_system(grouped):
     grouping = grouped({"seed": 2}, {"seed": 0}, {"seed": 1, "config": {"data.seed": 7}})
     (system,) = grouping.systems
-    assert system.label == "unet"
+    assert system.label == "plain U-Net"
     assert system.seeds == [0, 1, 2]
 
 
@@ -36,7 +41,7 @@ def test_what_no_number_depends_on_makes_no_other_system(grouped):
 
 def test_models_are_called_by_their_name_alone(grouped):
     widths = {"model.widths": [2, 4]}
-    assert labels(grouped({}, {"model": "p4unet", "config": widths})) == {"unet", "p4unet"}
+    assert labels(grouped({}, {"model": "p4unet", "config": widths})) == {"plain U-Net", "p4 U-Net"}
 
 
 def test_options_of_one_model_are_all_said(grouped):
@@ -45,16 +50,16 @@ def test_options_of_one_model_are_all_said(grouped):
         *[{"config": {"model.layers.interpolation": name}} for name in ("bilinear", "gaussian")],
     )
     assert labels(grouping) == {
-        "p4unet",
-        "unet interpolation=bilinear",
-        "unet interpolation=gaussian",
+        "p4 U-Net",
+        "plain U-Net interpolation=bilinear",
+        "plain U-Net interpolation=gaussian",
     }
 
 
 def test_what_is_unusual_is_said_also_across_models(grouped):
     turned = {"augmentation": "rot90", "config": {"augmentation.transforms": ["turn"]}}
     grouping = grouped({}, {"model": "p4unet"}, {"model": "p4unet", **turned})
-    assert labels(grouping) == {"unet", "p4unet", "p4unet augmentation=rot90"}
+    assert labels(grouping) == {"plain U-Net", "p4 U-Net", "p4 U-Net augmentation=rot90"}
     assert grouping.usual == {"augmentation": "none"}
 
 
@@ -62,21 +67,21 @@ def test_classes_keys_and_values_are_readable(grouped):
     sgd = {"optimizer._target_": "torch.optim.SGD", "optimizer.lr": 0.1}
     grouping = grouped({}, {}, {"config": sgd}, {"config": {"model.widths": [2, 2]}})
     assert labels(grouping) == {
-        "unet widths=[4,8]",
-        "unet widths=[4,8] optimizer=SGD lr=0.1",
-        "unet widths=[2,2]",
+        "plain U-Net widths=[4,8]",
+        "plain U-Net widths=[4,8] optimizer=SGD lr=0.1",
+        "plain U-Net widths=[2,2]",
     }
 
 
 def test_keys_that_end_alike_are_told_apart(grouped):
     grouping = grouped({}, {"config": {"model.head.size": 1, "model.size": 2}})
-    assert labels(grouping) == {"unet", "unet model.head.size=1 model.size=2"}
+    assert labels(grouping) == {"plain U-Net", "plain U-Net model.head.size=1 model.size=2"}
 
 
 def test_other_training_images_make_another_system(grouped):
     grouping = grouped({}, {"train": ["t1"]}, {"train": ["t3", "t4"]})
     said = {label.split("=")[0] for label in labels(grouping)}
-    assert said == {"unet", "unet train_images", "unet train_and_val_set"}
+    assert said == {"plain U-Net", "plain U-Net train_images", "plain U-Net train_and_val_set"}
 
 
 def test_sets_of_images_are_called_as_the_files_that_list_them(grouped):
@@ -85,7 +90,7 @@ def test_sets_of_images_are_called_as_the_files_that_list_them(grouped):
 
     near = [run("t1", "splits/near.json"), run("t1", "splits/near.json") | {"model": "p4unet"}]
     grouping = grouped(*near, run("t2", "splits/far.json"))
-    assert labels(grouping) == {"unet", "p4unet", "unet train_and_val_set=far"}
+    assert labels(grouping) == {"plain U-Net", "p4 U-Net", "plain U-Net train_and_val_set=far"}
     assert grouping.usual == {"train_and_val_set": "near"}
 
 
@@ -99,7 +104,7 @@ def test_files_of_one_name_tell_no_sets_apart(grouped):
 def test_fractions_of_the_training_set_are_called_by_the_fraction(grouped):
     tenth = {"train": ["t1"], "config": {"data.train_fraction": 0.5}}
     grouping = grouped({"config": {"data.train_fraction": 1.0}}, tenth, {**tenth, "seed": 1})
-    assert labels(grouping) == {"unet", "unet train_fraction=0.5"}
+    assert labels(grouping) == {"plain U-Net", "plain U-Net train_fraction=0.5"}
 
 
 def test_ways_to_train_with_several_numbers_of_training_images(grouped):
@@ -138,5 +143,66 @@ def test_scores_are_averaged_over_seeds_and_the_best_system_comes_first(grouped)
         {"model": "p4unet", "dice": [0.5] * 6},
         {"model": "p4unet", "seed": 1, "dice": [0.5, 0.5, 0.5, 0.5, 0.5, 1.0]},
     )
-    assert [system.label for system in grouping.systems] == ["p4unet", "unet"]
+    assert [system.label for system in grouping.systems] == ["p4 U-Net", "plain U-Net"]
     assert grouping.systems[0].dice == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.5, 0.75])
+
+
+def test_a_name_in_the_config_is_the_name(grouped):
+    grouping = grouped(
+        {"config": {"name": "mine"}},
+        {"config": {"name": "mine"}, "seed": 1},
+        {"model": "p4unet", "config": {"name": None}},
+    )
+    assert labels(grouping) == {"mine", "p4 U-Net"}
+
+
+def test_one_name_for_two_systems_does_not_hide_their_difference(grouped):
+    widths = {"model.widths": [2, 4], "name": "mine"}
+    grouping = grouped({"config": {"name": "mine"}}, {"config": widths})
+    assert labels(grouping) == {"mine widths=[4,8]", "mine widths=[2,4]"}
+
+
+def test_another_name_makes_no_other_system(grouped):
+    (system,) = grouped({"config": {"name": "a"}}, {"seed": 1, "config": {"name": "b"}}).systems
+    assert (system.label, system.seeds) == ("plain U-Net", [0, 1])
+
+
+def test_small_models_are_called_as_the_large_ones_unless_both_are_there(grouped):
+    assert labels(grouped({"model": "p4unet_small"}, {"model": "mine_small"})) == {
+        "p4 U-Net",
+        "mine_small",
+    }
+
+
+def test_a_small_and_a_large_model_are_called_as_their_configs(grouped):
+    both = grouped({"model": "p4unet_small"}, {"model": "p4unet"}, {})
+    assert labels(both) == {"p4unet_small", "p4unet", "plain U-Net"}
+
+
+def test_every_model_of_this_package_has_a_name():
+    """But for those of other packages."""
+    configs = (path.stem for path in (ROOT / "configs/model").glob("*.yaml"))
+    unnamed = {name for name in configs if name.removesuffix("_small") not in MODELS}
+    assert unnamed == {"smp", "monai_dynunet"}
+
+
+# --- what is measured of them
+
+
+def test_a_network_that_finds_nothing_is_degenerate(grouped, write_run):
+    """In old runs, where two empty masks count as 1, and in new ones, where they are undefined."""
+    runs = [read_run(write_run(str(seed), seed=seed)) for seed in (0, 1, 2)]
+    tables = [run.consistency.copy() for run in runs]
+    tables[1][45.0], tables[2][[45.0, 90.0]] = 1.0, np.nan
+    changed = [replace(run, consistency=t) for run, t in zip(runs, tables, strict=True)]
+    assert System("mine", changed).degenerate == [1, 2]
+    assert System("mine", changed[:1]).degenerate == []
+
+
+def test_undefined_consistency_is_counted_off_the_grid(write_run):
+    run = read_run(write_run("0", instrument=True))
+    table = run.consistency.copy()
+    table.loc[["a", "b"], 45.0] = np.nan
+    system = System("mine", [run, replace(run, consistency=table)])
+    assert system.undefined == pytest.approx(2 / 12)
+    assert System("old", [read_run(write_run("1"))]).undefined is None  # counted as 1 in there

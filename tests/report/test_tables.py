@@ -3,11 +3,19 @@
 import numpy as np
 import pytest
 
-from polyp.evaluation import summary
-from polyp.report import tables
+from polyp.report.bootstrap import hierarchical_interval
+from polyp.report.comparisons import compare_systems
+from polyp.report.measures import MEASURES
 from polyp.report.sections import make_sections
-from polyp.report.statistics import PairedTest
-from polyp.report.tables import Table, outlier_lists, outliers_table, runs_table, systems_table
+from polyp.report.tables import (
+    Table,
+    differences_table,
+    equivariance_table,
+    outlier_lists,
+    outliers_table,
+    runs_table,
+    systems_table,
+)
 from tests.report.runs import read_run
 
 DICE = [0.9, 0.8, 0.7, 0.6, 0.45, 0.2]
@@ -25,34 +33,69 @@ def section(write_run):
 
 def test_numbers_of_the_systems(section):
     record = systems_table(section, 0.5).records[1]
-    dice = np.array(DICE) - 0.05
-    assert record["system"] == "unet"
+    dice = np.array([DICE, np.array(DICE) - 0.1])
+    assert record["system"] == "plain U-Net"
     assert record["seeds"] == 2
-    assert record["dice_mean"] == pytest.approx(dice.mean())
+    found = hierarchical_interval(dice, section.units)
+    assert (record["dice"], record["dice_low"], record["dice_high"]) == pytest.approx(
+        (dice.mean(), found.low, found.high)
+    )
     assert record["dice_std_over_seeds"] == pytest.approx(0.1 / np.sqrt(2))
-    assert record["dice_median"] == pytest.approx(np.median(dice))
-    low, high = summary(dice)["ci95"]
-    assert (record["dice_ci95_low"], record["dice_ci95_high"]) == pytest.approx((low, high))
+    assert record["dice_median"] == pytest.approx(np.median(dice.mean(axis=0)))
     assert (record["outliers"], record["outliers_mean"]) == ("2, 2", 2)
-    turned = np.mean([run.consistency.iloc[:, 1:] for run in section.systems[1].runs], axis=0)
-    assert record["equivariance_mean"] == pytest.approx(turned.mean())
-    assert record["equivariance_min"] == pytest.approx(turned.mean(axis=0).min())
-    assert record["equivariance_at_90"] == pytest.approx(turned[:, 1].mean())
-    assert record["consistency_off_grid"] == pytest.approx(turned[:, 0].mean())
-    assert record["turned_dice_mean"] == 45 / 360
-    assert record["equivariance_ceiling"] == pytest.approx(0.99)
+    off_grid = np.array([run.consistency[45.0] for run in section.systems[1].runs])
+    found = hierarchical_interval(off_grid, section.units)
+    names = ("", "_low", "_high")
+    assert [record[f"consistency_off_grid{name}"] for name in names] == pytest.approx(
+        [off_grid.mean(), found.low, found.high]
+    )
+    assert record["dice_on_turned"] == 45 / 360
     assert record["training_seconds"] == 60
 
 
-def test_one_run_has_its_own_numbers_to_the_last_digit(section):
-    record = systems_table(section, 0.5).records[0]
-    own = summary([0.9, 0.9, 0.3, 0.9, 0.9, 0.1])
-    assert (record["dice_mean"], record["dice_ci95_low"]) == (own["mean"], own["ci95"][0])
+def test_numbers_of_the_equivariance(write_run):
+    angles = [0, 45, 60, 90, 180]
+    folders = [write_run(str(s), seed=s, angles=angles, instrument=True) for s in (0, 1)]
+    (section,), _ = make_sections([read_run(folder) for folder in folders])
+    (system,) = section.systems
+    table = equivariance_table(section)
+    (record,), (row,) = table.records, table.rows
+    cells = dict(zip(table.header, row, strict=True))
+    means = np.mean([run.consistency for run in system.runs], axis=(0, 1))
+    for name, called in MEASURES.items():
+        if called in cells:
+            values = system.values(name)
+            found = hierarchical_interval(values, section.units)
+            assert record[name] == pytest.approx(values.mean())
+            assert (record[f"{name}_low"], record[f"{name}_high"]) == (found.low, found.high)
+            shown = f"{values.mean():.3f} ({found.low:.3f} to {found.high:.3f})"
+            assert cells[called] == shown.replace("-", "−")
+    assert len({cell for cell in row if "(" in cell}) == 11
+    assert cells["worst angle"] == f"{means[1:].min():.3f}"
+    assert cells["undefined"] == "0.0 %"
+
+
+def test_old_runs_have_empty_cells(section):
+    for row in equivariance_table(section).rows:
+        cells = dict(zip(equivariance_table(section).header, row, strict=True))
+        empty = {name for name, cell in cells.items() if cell == "–"}
+        assert {"shift consistency", "part: network", "logit error", "undefined"} < empty
+        assert "consistency off the grid" not in empty
+
+
+def test_degenerate_runs_are_marked(section):
+    section.systems[1].runs[1].consistency.iloc[:] = 1.0
+    for table in (systems_table(section, 0.5), equivariance_table(section)):
+        assert [row[0] for row in table.rows] == [
+            "p4 U-Net",
+            "plain U-Net (degenerate: seed 1)",
+        ]
 
 
 def test_cells_of_the_systems(section):
     table = systems_table(section, 0.5)
     p4unet, unet = (dict(zip(table.header, row, strict=True)) for row in table.rows)
+    assert (unet["seeds"], p4unet["seeds"]) == ("2", "one run")
     assert unet["Dice"] == "0.558 ± 0.071"
     assert p4unet["Dice"] == "0.667"  # one seed has no spread
     assert unet["parameters"] == "1,234,567"
@@ -64,17 +107,17 @@ def test_cells_of_the_systems(section):
 def test_intervals_draw_groups(write_run):
     section = make_sections([read_run(write_run("0", groups="112233", dice=DICE))])[0][0]
     table = systems_table(section, 0.5)
-    low, high = summary(DICE, units=[1, 1, 2, 2, 3, 3])["ci95"]
+    found = hierarchical_interval(np.array([DICE]), [1, 1, 2, 2, 3, 3])
     (record,) = table.records
-    assert (record["dice_ci95_low"], record["dice_ci95_high"]) == pytest.approx((low, high))
+    assert (record["dice_low"], record["dice_high"]) == (found.low, found.high)
     assert table.what == "Systems, intervals by 3 groups"
 
 
 def test_outliers_are_those_of_each_run(section):
     # Of unet's two runs, both fail on e and f, and below .55 one of them on d too.
     assert outlier_lists(section, 0.55) == {
-        "p4unet: 2": ["c", "f"],
-        "unet: 2, 3": ["d (1 of 2 runs)", "e", "f"],
+        "p4 U-Net: 2": ["c", "f"],
+        "plain U-Net: 2, 3": ["d (1 of 2 runs)", "e", "f"],
         "all runs: 1": ["f"],
     }
     assert section.systems[1].outliers(0.55).tolist() == [0, 0, 0, 0.5, 1, 1]
@@ -86,7 +129,7 @@ def test_outliers_are_those_of_each_run(section):
         ["c", "1 of 3"],
         ["d", "1 of 3"],
     ]
-    assert outliers_table(section, 0.0).files("x")["x.csv"] == b"image,runs,p4unet,unet\n"
+    assert outliers_table(section, 0.0).files("x")["x.csv"] == b"image,runs,p4 U-Net,plain U-Net\n"
 
 
 def test_forms():
@@ -132,13 +175,18 @@ def test_every_further_metric_has_a_column(write_run):
     section = make_sections([read_run(folder) for folder in runs])[0][0]
     table = systems_table(section, 0.5)
     p4unet, unet = (dict(zip(table.header, row, strict=True)) for row in table.rows)
-    assert table.records[0]["hd95_mean"] == np.mean([1, 4, 5, 8, 9])
+    assert table.records[0]["hd95"] == np.mean([1, 4, 5, 8, 9])
     assert p4unet["HD95"] == "5.400"
     assert p4unet["s measure"] == "0.100"
     assert p4unet["Dice, adenoma"] == "0.200"
     assert "iou adenoma" not in [name.replace(",", "").lower() for name in table.header]
-    assert (unet["HD95"], table.records[1]["hd95_mean"]) == ("–", None)
+    assert (unet["HD95"], table.records[1]["hd95"]) == ("–", None)
     assert unet["precision"] == "0.100"
+
+
+def with_interval(record: dict, name: str) -> str:
+    low, high = record[f"{name}_low"], record[f"{name}_high"]
+    return f"{record[name]:.3f} ({low:.3f} to {high:.3f})"
 
 
 def test_every_cell_is_its_own_number(write_run):
@@ -160,23 +208,21 @@ def test_every_cell_is_its_own_number(write_run):
                 if system.label == record["system"]
             ]
         )
-        assert record["iou_mean"] == pytest.approx(iou)
-        low, high = record["dice_ci95_low"], record["dice_ci95_high"]
-        assert low < record["dice_mean"] < high
+        assert record["iou"] == pytest.approx(iou)
+        low, high = record["dice_low"], record["dice_high"]
+        assert low < record["dice"] < high
         expected = {
             "system": record["system"],
-            "seeds": str(record["seeds"]),
+            "seeds": {1: "one run", 2: "2"}[record["seeds"]],
             "95 % interval": f"{low:.3f} to {high:.3f}",
             "median": f"{record['dice_median']:.3f}",
             "IoU": f"{iou:.3f}",
-            "consistency": f"{record['equivariance_mean']:.3f}",
-            "worst angle": f"{record['equivariance_min']:.3f}",
-            "at 90°": f"{record['equivariance_at_90']:.3f}",
-            "interpolation limit": "0.990",
-            "outliers": {"unet": "2, 3", "p4unet": "2"}[record["system"]],
+            "consistency off the grid": with_interval(record, "consistency_off_grid"),
+            "Dice on turned images": with_interval(record, "dice_on_turned"),
+            "outliers": {"plain U-Net": "2, 3", "p4 U-Net": "2"}[record["system"]],
         }
         assert {name: cells[name] for name in expected} == expected
-        assert len({cells[name] for name in expected if "0." in cells[name]}) == 7
+        assert len({cells[name] for name in expected if "0." in cells[name]}) == 5
 
 
 def test_training_times_are_means_over_the_runs(write_run):
@@ -188,36 +234,81 @@ def test_training_times_are_means_over_the_runs(write_run):
     assert [record["training_seconds"] for record in runs_table(section).records] == [60, 180]
 
 
-def test_cells_of_the_tests():
-    made = PairedTest("x", "y", 6, 6, -0.1234, -0.2345, 0.0456, -0.345, 0.0456, 0.0912)
-    other = PairedTest("x", "z", 6, 6, 0.5, 0.4, 0.6, 1.0, 0.0004, 0.001)
-    table = tables.tests_table([made, other], "Dice", "cvc: random")
-    assert table.what == "Paired tests of Dice"
-    assert table.of == "cvc: random"
-    row, below = (dict(zip(table.header, row, strict=True)) for row in table.rows)
-    assert row == {
-        "A": "x",
-        "B": "y",
-        "A − B": "−0.123",
-        "95 % interval": "−0.234 to +0.046",
-        "rank-biserial": "−0.34",
-        "p": "0.046",
-        "p (Holm)": "0.091",
+def test_cells_of_declared_differences(write_run):
+    """Of two seeds each: 2 / C(4, 2) is the smallest p, and no second opinion can be had."""
+    dice = {"p4unet": (0.9, 0.8), "unet": (0.5, 0.6)}
+    folders = [
+        write_run(f"{m}{s}", m, s, dice=np.linspace(d, d + 0.1, 6), multiply_adds=100 + 20 * s)
+        for m, seeds in dice.items()
+        for s, d in enumerate(seeds)
+    ]
+    (section,), _ = make_sections([read_run(folder) for folder in folders])
+    (made,) = compare_systems([section], [("p4 U-Net", "plain U-Net")], ["dice"], 0.5)
+    table = differences_table(made, section)
+    (record,), (row,) = table.records, table.rows
+    estimate = made[0].estimate
+    assert record["difference"] == pytest.approx(0.3)
+    assert (record["low"], record["high"], record["p"]) == (
+        estimate.low,
+        estimate.high,
+        estimate.p,
+    )
+    assert dict(zip(table.header, row, strict=True)) == {
+        "measure": "Dice",
+        "A": "p4 U-Net",
+        "B": "plain U-Net",
+        "A − B": "+0.300",
+        "95 % interval": f"{estimate.low:+.3f} to {estimate.high:+.3f}".replace("-", "−"),
+        "seeds": "2, 2",
+        "equal": "parameters, MACs",
+        "p": f"{estimate.p:.3f}",
+        "p (Holm)": f"{estimate.p:.3f}",
+        "smallest p": "0.333",
+        "mixed model": "–",
     }
-    assert (below["A − B"], below["p"], below["p (Holm)"]) == ("+0.500", "< 0.001", "0.001")
-    assert table.records == [vars(made), vars(other)]
+
+
+def test_three_seeds_have_a_second_opinion(write_run):
+    folders = [write_run(f"{m}{s}", m, s) for m in ("unet", "p4unet") for s in range(3)]
+    (section,), _ = make_sections([read_run(folder) for folder in folders])
+    (made,) = compare_systems([section], [("p4 U-Net", "plain U-Net")], ["dice"], 0.5)
+    (cells,) = differences_table(made, section).rows
+    second = made[0].second_opinion
+    assert second.converged
+    assert cells[-1] == f"{second.low:+.3f} to {second.high:+.3f}".replace("-", "−")
+
+
+def test_one_run_has_no_p(section):
+    (declared,) = compare_systems([section], [("p4 U-Net", "plain U-Net")], ["dice"], 0.5)
+    table = differences_table(declared, section)
+    (cells,) = (dict(zip(table.header, row, strict=True)) for row in table.rows)
+    assert {cells[name] for name in ("seeds", "p", "p (Holm)", "smallest p")} == {"one run"}
+    assert cells["equal"] == "parameters"  # of one the multiply-adds are not known
+    (undeclared,) = compare_systems([section], None, ["dice"], 0.5)
+    assert not {"p", "p (Holm)"} & set(differences_table(undeclared, section).header)
+
+
+def test_what_differs_by_more_than_a_tenth_is_not_equal(write_run):
+    counts = {"unet": (100, 1000), "p4unet": (90, 880)}
+    folders = [
+        write_run(m, m, parameters=parameters, multiply_adds=macs)
+        for m, (parameters, macs) in counts.items()
+    ]
+    (section,), _ = make_sections([read_run(folder) for folder in folders])
+    (made,) = compare_systems([section], None, ["dice"], 0.5)
+    assert differences_table(made, section).records[0]["equal"] == "parameters"
 
 
 def test_runs_with_their_own_numbers(section):
     table = runs_table(section)
     runs = [run for system in section.systems for run in system.runs]
-    assert [row[0] for row in table.rows] == ["p4unet", "unet", "unet"]
+    assert [row[0] for row in table.rows] == ["p4 U-Net", "plain U-Net", "plain U-Net"]
     dice = [np.mean([0.9, 0.9, 0.3, 0.9, 0.9, 0.1]), np.mean(DICE), np.mean(DICE) - 0.1]
     for row, record, run, mean in zip(table.rows, table.records, runs, dice, strict=True):
         cells = dict(zip(table.header, row, strict=True))
         turned = run.consistency.iloc[:, 1:].to_numpy().mean()
         assert record["dice"] == pytest.approx(mean)
-        assert record["equivariance"] == pytest.approx(turned)
+        assert record["consistency"] == pytest.approx(turned)
         assert cells | {"system": ""} == {
             "system": "",
             "folder": str(run.folder),

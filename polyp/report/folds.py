@@ -1,0 +1,117 @@
+"""The folds of a cross-validation become one run per seed, which tests each image once."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from polyp.errors import UserError
+from polyp.report.identity import OF_TRAINING_IMAGES, identity
+from polyp.report.run import Run
+
+
+def pool_folds(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
+    """Runs that differ only in `data.fold` as one run per seed, and those left out with the reason.
+
+    Their test images are put together. On another test set, which each fold's network was tested
+    on, an image has the mean of their scores. `parts` are those of the first fold. Of two runs of
+    one fold the later one counts. A seed that lacks folds which other runs have is left out, so
+    that all are tested on the same images.
+
+    Raises:
+        UserError: two folds of one seed have a test image in common.
+    """
+    pooled = [run for run in runs if run.fold is None]
+    left_out = []
+    seeds: dict[tuple, dict[int, Run]] = defaultdict(dict)
+    known: dict[tuple, set[int]] = defaultdict(set)
+    for run in sorted(runs, key=lambda run: (run.started, str(run.folder))):
+        if run.fold is None:
+            continue
+        number, _ = run.fold
+        folds = seeds[_test_set(run) + _system_and_seed(run)]
+        if number in folds:
+            reason = f"the same system, seed and fold as {run.folder}, which is later"
+            left_out.append((folds[number], reason))
+        folds[number] = run
+        known[_test_set(run)].add(number)
+    for folds in seeds.values():
+        same = [folds[number] for number in sorted(folds)]
+        missing = known[_test_set(same[0])] - folds.keys()
+        if missing:
+            reason = f"seed {same[0].seed} lacks fold {_listed(missing)}, which other runs have"
+            left_out += [(run, reason) for run in same]
+        else:
+            pooled.append(_pool(same))
+    return pooled, left_out
+
+
+def folds_told(runs: Sequence[Run]) -> str:
+    """`5 folds`, or of an incomplete cross-validation `folds 1, 3 of 5`."""
+    numbers = [run.fold[0] for run in runs if run.fold]
+    count = runs[0].fold[1] if runs[0].fold else 0
+    if len(numbers) == count:
+        return f"{count} folds"
+    return f"fold{'s' if len(numbers) > 1 else ''} {_listed(numbers)} of {count}"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in sorted(numbers))
+
+
+def _test_set(run: Run) -> tuple:
+    count = run.fold[1] if run.fold else None
+    return run.data, run.part, run.tests_own_fold, run.image_size, count
+
+
+def _system_and_seed(run: Run) -> tuple:
+    own = {k: v for k, v in identity(run).items() if k not in (*OF_TRAINING_IMAGES, "val_images")}
+    own["data.train_fraction"] = run.config.get("data.train_fraction")
+    return run.seed, *sorted((key, repr(value)) for key, value in own.items())
+
+
+def _pool(folds: list[Run]) -> Run:
+    first = folds[0]
+    if first.tests_own_fold:
+        _check_disjoint(folds)
+    groups = pd.concat([run.groups for run in folds])
+    losses = set.intersection(*(set(run.losses) for run in folds))
+    shifts = [run.shifts for run in folds if run.shifts is not None]
+    sizes = [len(run.images) for run in folds]
+    ceilings = pd.concat([run.ceiling for run in folds], axis=1, join="inner")
+    told = f"cross-validation, {folds_told(folds)}"
+    return replace(
+        first,
+        split=told if first.tests_own_fold else first.split,
+        folds=tuple(folds),
+        scores=_joined([run.scores for run in folds]),
+        groups=groups[~groups.index.duplicated()],
+        consistency=_joined([run.consistency for run in folds]),
+        turned_dice=_joined([run.turned_dice for run in folds]),
+        losses={name: _joined([run.losses[name] for run in folds]) for name in losses},
+        shifts=_joined(shifts) if len(shifts) == len(folds) else None,
+        ceiling=(ceilings * sizes).sum(axis=1) / sum(sizes),
+        training_seconds=sum(run.training_seconds for run in folds) / len(folds),
+        machine=", ".join(sorted({run.machine for run in folds})),
+    )
+
+
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of all tables, with the columns that all have; one image's rows are averaged."""
+    table = pd.concat(tables, join="inner")
+    if not table.index.is_unique:
+        table = pd.DataFrame(table.groupby(level=0, sort=False).mean())
+    return table
+
+
+def _check_disjoint(folds: Sequence[Run]) -> None:
+    tested: dict[str, Run] = {}
+    for run in folds:
+        for image in run.images:
+            if image in tested:
+                raise UserError(
+                    f"{tested[image].folder} and {run.folder}: two folds of seed {run.seed} have "
+                    f"the test image {image} in common; they are not of one cross-validation"
+                )
+            tested[image] = run

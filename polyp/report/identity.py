@@ -1,0 +1,52 @@
+"""What makes two runs the same system."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from polyp.report.run import Run
+
+# What a run's numbers do not depend on, or what the section and the image lists already say.
+NOT_OF_THE_SYSTEM = (
+    "name",
+    "seed",
+    "resume",
+    "evaluation.",
+    "metrics",
+    "test_sets",
+    "logger",
+    "data.seed",
+    "data.root",
+    "data.dataset.root",
+    "data.dataset._target_",
+    "data.cache",
+    "data.num_workers",
+    "data.split",  # and split_seed, split_file: the lists of images count
+    "data.fold",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.log_every_n_steps",
+)
+
+# What differs between systems that were trained on more or fewer images.
+OF_TRAINING_IMAGES = ("train_images", "train_and_val_set", "data.train_fraction")
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """What makes two runs the same system: config and images, whatever the seed."""
+    config = {k: v for k, v in run.config.items() if not k.startswith(NOT_OF_THE_SYSTEM)}
+    return {
+        "model": run.model,
+        "trained_on": run.trained_on,
+        "augmentation": run.augmentation,
+        "train_images": len(run.parts["train"]),
+        "val_images": len(run.parts["val"]),
+        "train_and_val_set": digest([*sorted(run.parts["train"]), "", *sorted(run.parts["val"])]),
+        **config,
+    }
+
+
+def digest(ids: Sequence[str]) -> str:
+    """Six hexadecimal digits that stand for a list of image ids."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:6]

@@ -1,0 +1,121 @@
+"""Folds of a cross-validation are one run per seed; nothing is counted twice."""
+
+import numpy as np
+import pytest
+
+from polyp.errors import UserError
+from polyp.report.folds import pool_folds
+from polyp.report.run import read_runs
+from polyp.report.sections import make_sections
+from polyp.runs.folder import RunFolder
+from tests.report.runs import read_run
+
+IMAGES = {1: list("abcd"), 2: list("ef"), 3: list("ghi")}
+
+
+@pytest.fixture
+def fold(write_run):
+    """The run of a fold of three, as its arguments and those of write_run say."""
+
+    def build(number: int, name: str = "", **arguments):
+        test = arguments.pop("test", IMAGES[number])
+        train = [image for images in IMAGES.values() for image in images if image not in test]
+        config = {"data.fold": f"{number}/3"} | arguments.pop("config", {})
+        arguments = {"split": f"fold {number}/3", "groups": [str(number)] * len(test)} | arguments
+        name = f"{name}{number}-{arguments.get('model', 'unet')}-{arguments.get('seed', 0)}"
+        return write_run(name, test=test, train=train, config=config, **arguments)
+
+    return build
+
+
+def pooled(*folders):
+    return pool_folds([read_run(folder) for folder in folders])
+
+
+def test_folds_are_one_run_that_tests_each_image_once(fold):
+    folders = [fold(number, instrument=True) for number in (3, 1, 2)]
+    runs = {run.fold[0]: run for run in map(read_run, folders)}
+    (run,), left_out = pooled(*folders)
+    assert not left_out
+    assert run.images == list("abcdefghi")
+    for number, images in IMAGES.items():
+        one, same = runs[number], run.select(images, run.angles)
+        assert same.scores.equals(one.scores)
+        assert same.consistency.equals(one.consistency)
+        assert same.turned_dice.equals(one.turned_dice)
+        assert same.shifts.equals(one.shifts)
+        assert all(same.losses[name].equals(table) for name, table in one.losses.items())
+    assert run.groups.tolist() == list("111122333")
+
+
+def test_a_seed_of_three_folds_is_one_run_of_its_system(fold):
+    folders = [fold(number, seed=seed, model=m) for number in IMAGES for seed in (0, 1) for m in M]
+    (section,), left_out = make_sections([read_run(folder) for folder in folders])
+    assert not left_out
+    assert section.title.startswith("CVC-ClinicDB: cross-validation, 3 folds, 9 test images")
+    assert {system.label for system in section.systems} == {"plain U-Net", "p4 U-Net"}
+    for system in section.systems:
+        assert system.seeds == [0, 1]
+        scores = system.values("dice")
+        assert scores.shape == (2, 9)
+        own = [read_run(folder) for folder in folders]
+        own = [r for r in own if r.model == system.first.model]
+        mean = np.concatenate([run.dice for run in own]).mean()
+        interval = system.interval("dice", section.units)
+        assert interval.mean == pytest.approx(mean)
+        assert (interval.images, interval.units, interval.seeds) == (9, 3, 2)
+
+
+M = ("unet", "p4unet")
+
+
+def test_an_image_in_two_folds_is_refused(fold):
+    folders = [fold(1), fold(2, test=["d", "e"])]
+    with pytest.raises(UserError, match="test image d in common"):
+        pooled(*folders)
+
+
+def test_the_later_of_two_runs_of_a_fold_counts(fold):
+    early = fold(1, "early", dice=[0.1] * 4)
+    late = fold(1, "late", dice=[0.2] * 4, started="2026-02-01T00:00:00+00:00")
+    (run,), ((left_out, reason),) = pooled(late, early, fold(2))
+    assert run.scores["dice"][IMAGES[1]].tolist() == [0.2] * 4
+    assert left_out.folder == early
+    assert str(late) in reason
+
+
+def test_an_incomplete_cross_validation_is_said(fold):
+    folders = [fold(number, seed=seed) for number in (1, 3) for seed in (0, 1)]
+    (section,), _ = make_sections([read_run(folder) for folder in folders])
+    assert "cross-validation, folds 1, 3 of 3, 7 test images" in section.title
+    assert "The cross-validation is incomplete: folds 1, 3 of 3 only." in section.notes
+
+
+def test_a_seed_that_lacks_a_fold_is_left_out_and_named(fold):
+    whole = [fold(number) for number in IMAGES]
+    runs, left_out = pooled(*whole, fold(1, seed=1), fold(3, seed=1))
+    assert [run.seed for run in runs] == [0]
+    assert {reason for _, reason in left_out} == {"seed 1 lacks fold 2, which other runs have"}
+    assert len(left_out) == 2
+
+
+def test_another_test_set_has_the_mean_over_the_networks(fold):
+    """Each fold's network is tested on all of it."""
+    others = {"colondb": list("uv")}
+    folders = [
+        fold(1, test=list("ab"), others=others, dice=[0.5, 0.7]),
+        fold(2, test=list("ef"), others=others, dice=[0.7, 1]),
+    ]
+    runs = [run for folder in folders for run in read_runs(RunFolder(folder))]
+    sections, _ = make_sections(runs)
+    colondb = next(section for section in sections if "ColonDB" in section.title)
+    assert colondb.images == list("uv")
+    assert colondb.systems[0].dice == pytest.approx([0.6, 0.85])
+    assert "mean over networks of folds 1, 2 of 3" in " ".join(colondb.notes)
+
+
+def test_runs_without_folds_stay_as_they_are(write_run):
+    run = read_run(write_run("0"))
+    (same,), left_out = pool_folds([run])
+    assert same is run
+    assert not left_out

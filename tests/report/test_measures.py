@@ -1,0 +1,70 @@
+"""What is measured of each image, against the files of the run."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from polyp.report.measures import MEASURES, measured
+from tests.report.runs import read_run
+
+ANGLES = [0.0, 45.0, 60.0, 90.0, 180.0]
+NEW = {"shift", "shift_one_pixel", "shift_control", "logit_error"}
+NEW |= {"masks", "image", "corners", "network"}
+
+
+@pytest.fixture
+def folder(write_run):
+    return write_run("0", angles=ANGLES, instrument=True)
+
+
+def test_each_is_the_mean_of_its_own_angles_or_shifts(folder):
+    run = read_run(folder)
+    sweep = pd.read_csv(folder / "equivariance.csv").set_index("image")
+    shifts = pd.read_csv(folder / "shifts.csv").set_index("image")
+
+    def mean(table: pd.DataFrame, column: str) -> list[float]:
+        return table[column].groupby(level=0).mean().tolist()
+
+    on, off = sweep[sweep["angle"].isin([90, 180])], sweep[sweep["angle"].isin([45, 60])]
+    at_parts = sweep[sweep["angle"] == 45]
+    lost = sum(1 - at_parts[f"dice_{part}"] for part in ("masks", "image", "corners"))
+    expected = {
+        "dice": run.dice,
+        "outliers": run.dice < 0.7,
+        "consistency": mean(sweep[sweep["angle"] != 0], "dice"),
+        "consistency_on_grid": mean(on, "dice"),
+        "consistency_off_grid": mean(off, "dice"),
+        "dice_on_turned": mean(off, "dice_truth"),
+        "logit_error": mean(off, "logit_error"),
+        "masks": mean(at_parts, "dice_masks"),
+        "image": mean(at_parts, "dice_image"),
+        "corners": mean(at_parts, "dice_corners"),
+        "network": (at_parts["dice"] + lost).tolist(),
+        "shift": mean(shifts[shifts["rows"] != 16], "dice"),
+        "shift_one_pixel": mean(shifts[shifts["rows"] == 1], "dice"),
+        "shift_control": mean(shifts[shifts["rows"] == 16], "dice"),
+    }
+    assert expected.keys() == MEASURES.keys()
+    for name, values in expected.items():
+        assert measured(run, name, 0.7) == pytest.approx(np.array(values, float)), name
+
+
+def test_old_runs_have_what_they_measured(write_run):
+    run = read_run(write_run("0", angles=ANGLES))
+    lacking = {name for name in MEASURES if measured(run, name, 0.5) is None}
+    assert lacking == NEW
+
+
+def test_quarter_turns_alone_have_nothing_off_the_grid(write_run):
+    run = read_run(write_run("0", angles=[0, 90, 180], instrument=True))
+    assert measured(run, "consistency_off_grid", 0.5) is None
+    assert measured(run, "consistency_on_grid", 0.5) is not None
+
+
+def test_undefined_values_are_left_out_of_an_image(folder):
+    run = read_run(folder)
+    run.consistency.loc["a", 45.0] = np.nan
+    run.consistency.loc["b", [45.0, 60.0]] = np.nan
+    values = measured(run, "consistency_off_grid", 0.5)
+    assert values[0] == run.consistency.loc["a", 60.0]
+    assert np.isnan(values[1])
