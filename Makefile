@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup train test lint results clean
+.PHONY: setup train test lint docs results clean
 
 setup: $(INSTALLED)
 
@@ -28,6 +28,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
+# The documentation as a site, in site/. A broken link is an error.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
 # The tables and figures of docs/results, from the scores of each image in docs/results/runs.
 results: $(INSTALLED)
 	for study in $(notdir $(wildcard docs/results/runs/*)); do \
@@ -36,4 +40,4 @@ results: $(INSTALLED)
 	done
 
 clean:
-	rm -rf $(VENV) outputs/cache
+	rm -rf $(VENV) outputs/cache site

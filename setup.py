@@ -10,5 +10,6 @@ setup(
         "polyp.configs": ["**/*.yaml"],
         "polyp.data": ["*.json", "checksums/*.txt"],
         "polyp.report": ["templates/*"],
+        "polyp.viewer": ["page/*"],
     },
 )

@@ -151,6 +151,10 @@ FIGURE = Rule(
     lambda value: isinstance(value, str) and value.lower().endswith((".png", ".pdf", ".svg")),
     "a file that ends with .png, .pdf or .svg",
 )
+HTML = Rule(
+    lambda value: isinstance(value, str) and value.lower().endswith(".html"),
+    "a file that ends with .html",
+)
 SHA256 = Rule(
     lambda value: isinstance(value, str) and re.fullmatch("[0-9a-fA-F]{64}", value) is not None,
     "64 hexadecimal digits",
@@ -377,6 +381,15 @@ COMMANDS: Mapping[str, Mapping[str, Rule]] = {
         "angles": ANGLES,
         "device": WORD,
         "precision": one_of("float32", "bfloat16"),
+    },
+    "view": {
+        "runs": PATHS,
+        "output": HTML,
+        "images": optional(list_of(PATH)),
+        "step": one_of(1, 2, 3, 5, 6, 9, 10, 15, 18, 30, 45, 90),
+        "device": WORD,
+        "data": SECTION,
+        "data.root": optional(PATH),
     },
     "export": {"run": PATH, "output": PLACE, "overwrite": TRUTH},
     "archive": {"runs": PATHS, "output": PLACE},

@@ -16,7 +16,8 @@ from polyp.cli import told
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
-    *("train", "evaluate", "predict", "compare", "archive", "export", "download", "benchmark")
+    *("train", "evaluate", "predict", "compare", "archive", "view", "export"),
+    *("download", "benchmark"),
 }
 
 
@@ -136,6 +137,7 @@ def test_bash_completes(tmp_path):
         ("scripts/compare", "compare"),
         ("scripts/archive", "archive"),
         ("scripts/export", "export"),
+        ("scripts/view", "view"),
         ("scripts/download_data", "download"),
         ("scripts/benchmark", "benchmark"),
         ("scripts/rotation_error", "rotation_error"),

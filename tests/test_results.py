@@ -40,7 +40,7 @@ def test_the_tables_are_those_of_the_scores(study, script, tmp_path, monkeypatch
             ]
 
 
-# The words of the two READMEs for what the tables call otherwise.
+# The words of the READMEs and the summary for what the tables call otherwise.
 NETWORKS = {
     "plain": "plain U-Net",
     "p4": "p4 U-Net",
@@ -124,7 +124,9 @@ def records(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("readme", [RESULTS / "README.md", RESULTS.parents[1] / "README.md"])
+@pytest.mark.parametrize(
+    "readme", [RESULTS / "README.md", RESULTS / "summary.md", RESULTS.parents[1] / "README.md"]
+)
 def test_the_readmes_show_what_the_tables_say(readme):
     text = readme.read_text(encoding="utf-8")
     folders = dict(re.findall(r"^\[(.+)\]: (\S+)$", text, re.MULTILINE))

@@ -1,13 +1,8 @@
 """Measuring a trained model: scores on a test set, and whether its masks turn with the image."""
 
-from polyp.evaluation.evaluate import evaluate, examples
-from polyp.evaluation.figures import (
-    Example,
-    Turned,
-    equivariance_figure,
-    overlay,
-    predictions_figure,
-)
+from polyp.evaluation.evaluate import evaluate
+from polyp.evaluation.examples import Example, Turned, examples, extremes
+from polyp.evaluation.figures import equivariance_figure, overlay, predictions_figure
 from polyp.evaluation.inference import evaluation_mode
 from polyp.evaluation.measurement import Equivariance, equivariance
 from polyp.evaluation.results import Results
@@ -27,6 +22,7 @@ __all__ = [
     "evaluate",
     "evaluation_mode",
     "examples",
+    "extremes",
     "overlay",
     "predictions_figure",
     "rotation_sweep",

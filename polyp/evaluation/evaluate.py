@@ -2,24 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from polyp.errors import UserError
-from polyp.evaluation.figures import Example, Turned
 from polyp.evaluation.inference import evaluation_mode, to_device
 from polyp.evaluation.metrics import Maps, Metric
 from polyp.evaluation.results import AREA, Results, Scores, make_rows
-from polyp.evaluation.scores import dice
 from polyp.evaluation.shifts import Shifts, sampled_shifts, shift_batch
-from polyp.evaluation.sweep import Sweep, check_angles, consistency, sweep_batch
-from polyp.geometry import disc, rotate_image, rotate_mask
+from polyp.evaluation.sweep import Sweep, check_angles, sweep_batch
 from polyp.tasks import Task
-
-PICTURED_ANGLES = (90, 45)
 
 
 def evaluate(
@@ -89,75 +83,3 @@ def score_rows(
     values = {name: metric(maps) for name, metric in metrics.items()}
     values[AREA] = pixels / maps.region.sum(dim=(2, 3)).cpu()
     return [make_rows(test_set, batch, task.foreground, *pair) for pair in values.items()]
-
-
-def examples(
-    model: nn.Module,
-    task: Task,
-    batches: Iterable[dict],
-    ranked_by: pd.Series,
-    device: torch.device | str,
-) -> list[Example]:
-    """The best, median and worst image, for predictions.png. They are read again: none are kept.
-
-    Args:
-        model, task, batches, device: as in `evaluate`.
-        ranked_by: a score per image, indexed by id.
-    """
-    ranked = list(ranked_by.sort_values(ascending=False, kind="stable").index)
-    labels = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
-    found = {}
-    for batch in batches:
-        for position, image in enumerate(batch["id"]):
-            if image in labels.values():
-                found[image] = {key: value[position : position + 1] for key, value in batch.items()}
-        if found.keys() == set(labels.values()):
-            break
-    with evaluation_mode(model):
-        return [
-            _example(model, task, label, to_device(found[image], device))
-            for label, image in labels.items()
-        ]
-
-
-def _example(model: nn.Module, task: Task, label: str, batch: dict) -> Example:
-    """What predictions.png shows of one image, given as a batch of one."""
-    image, truth, valid = batch["image"], task.one_hot(batch["mask"]), batch["valid"]
-    prediction = task.masks(model(image))
-    turned = []
-    for angle in PICTURED_ANGLES:
-        turned_image = rotate_image(image, angle)
-        rotated, found = rotate_mask(prediction, angle), task.masks(model(turned_image))
-        region = disc(image.shape[-1], image.device) & rotate_mask(valid, angle)
-        turned.append(
-            Turned(
-                angle=angle,
-                image=_picture(turned_image),
-                rotated=_classes(rotated),
-                found=_classes(found),
-                region=_classes(region)[0],
-                consistency=consistency(rotated, found, region).nanmean().item(),
-            )
-        )
-    return Example(
-        label=label,
-        id=batch["id"][0],
-        image=_picture(image),
-        truth=_classes(truth),
-        prediction=_classes(prediction),
-        valid=_classes(valid)[0],
-        dice=dice(prediction, truth, valid).mean().item(),
-        turned=turned,
-    )
-
-
-def _picture(image: Tensor) -> np.ndarray:
-    """[1, C, S, S] as an array [S, S, 3]: in colour where there are three channels, else the first
-    one in grey."""
-    channels = image[0] if image.shape[1] == 3 else image[0, :1].expand(3, -1, -1)
-    return channels.permute(1, 2, 0).cpu().numpy()
-
-
-def _classes(masks: Tensor) -> np.ndarray:
-    """[1, K, S, S] as an array [K, S, S]."""
-    return masks[0].cpu().numpy()

@@ -1,16 +1,17 @@
 """The figures of a run. Each function takes results and returns a matplotlib Figure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
+from polyp.evaluation.examples import Example
 from polyp.evaluation.scores import defined_mean, defined_means
 from polyp.evaluation.sweep import Sweep
 from polyp.style import (
@@ -27,43 +28,16 @@ from polyp.style import (
     YELLOW,
 )
 
-
-@dataclass(frozen=True)
-class Turned:
-    """One image rotated: image float [S,S,3] in [0,1], masks bool [K,S,S] of K classes.
-
-    rotated: the rotated masks, R f(x). found: the masks of the rotated image, f(R x). region: bool
-    [S,S], where the two are compared. consistency: their mean Dice there, nan if undefined.
-    """
-
-    angle: float
-    image: np.ndarray
-    rotated: np.ndarray
-    found: np.ndarray
-    region: np.ndarray
-    consistency: float
+# Of pixels in both masks, only in the one found, only in the reference.
+DIFFERENCES = (SKY, YELLOW, VERMILLION)
 
 
-@dataclass(frozen=True)
-class Example:
-    """One test image with its masks: image float [S,S,3] in [0,1], truth and prediction bool
-    [K,S,S] of K classes, valid bool [S,S]. id: the image's."""
-
-    label: str
-    id: str
-    image: np.ndarray
-    truth: np.ndarray
-    prediction: np.ndarray
-    valid: np.ndarray
-    dice: float
-    turned: list[Turned]
-
-
-def equivariance_figure(sweep: Sweep, title: str) -> Figure:
+def equivariance_figure(sweep: Sweep, title: str, has_truth: bool = True) -> Figure:
     """Consistency against the rotation angle: a box per angle, the means, and what the
     interpolation of masks alone would leave.
 
     Multiples of 90° beyond 90° are told in words, if the other angles lie within a quarter turn.
+    Without true masks (`has_truth`) nothing is said of their interpolation.
     """
     order = np.argsort(sweep.angles)
     angles = np.array(sweep.angles)[order]
@@ -80,7 +54,7 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12, 6))
         axes = figure.add_subplot()
-        axes.boxplot(
+        boxes = axes.boxplot(
             [column[~np.isnan(column)] for column in dice.T],
             positions=angles,
             widths=width,
@@ -92,7 +66,8 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
             capprops={"color": SKY},
             flierprops=OUTLIERS,
         )
-        axes.plot(angles, masks.mean(axis=0), **REFERENCE_LINE)
+        if has_truth:
+            axes.plot(angles, masks.mean(axis=0), **REFERENCE_LINE)
         means = np.array([np.nan if m is None else m for m in map(defined_mean, dice.T)])
         axes.plot(
             angles,
@@ -103,40 +78,56 @@ def equivariance_figure(sweep: Sweep, title: str) -> Figure:
             markersize=5 if len(angles) <= 40 else 3,
         )
         axes.set_title(title, loc="left")
-        axes.set_xlabel("rotation angle (degrees)")
-        axes.set_ylabel("Dice(rotated mask, mask of rotated image)")
+        axes.set_ylabel("consistency: Dice of\nrotated mask and mask of rotated image")
         axes.set_xlim(angles[0] - width, angles[-1] + width)
-        # Always from 0 to 1, so that the figures of two runs can be laid side by side.
-        axes.set_ylim(-0.02, 1.02)
+        whiskers = [value for line in boxes["whiskers"] for value in line.get_ydata()]
+        lowest = _axis_start([*whiskers, *means, *masks.mean(axis=0)])
+        axes.set_ylim(lowest - 0.02 * (1 - lowest), 1 + 0.02 * (1 - lowest))
+        notes = _notes(dice, told, lowest)
+        axes.set_xlabel("\n".join(["rotation angle (degrees)", *filter(None, [notes])]))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=13, steps=[1, 1.5, 3, 4.5, 10]))
-        axes.yaxis.set_major_locator(MultipleLocator(0.2))
+        axes.yaxis.set_major_locator(MultipleLocator(0.2 if lowest < 0.5 else 0.1))
         axes.tick_params(labelsize=STYLE["font.size"])
         axes.grid(axis="y", color=GRID)
         axes.set_axisbelow(True)
         images = len(sweep.ids)
-        entries = [
+        entries: list[Artist] = [
             Line2D([], [], color=VERMILLION, linewidth=2.2, marker="o", label="mean"),
-            Line2D([], [], **REFERENCE_LINE, label="true masks turned there and back"),
             Patch(
                 facecolor="#CFE6F5",
                 edgecolor=SKY,
                 label=f"quartiles of {images} test image{'s' if images > 1 else ''}",
             ),
         ]
-        if told:
-            words = ", ".join(
-                f"{name} undefined"
-                if (mean := defined_mean(values)) is None
-                else f"{name} {mean:.3f}"
-                for name, values in told.items()
-            )
-            entries.append(Line2D([], [], linestyle="none", label=f"mean at {words}"))
-        if undefined := int(np.isnan(dice).sum()):
-            share = f"{undefined} of {dice.size} values undefined"
-            entries.append(Line2D([], [], linestyle="none", label=share))
+        if has_truth:
+            limit = Line2D([], [], **REFERENCE_LINE, label="true masks turned there and back")
+            entries.append(limit)
         # Below the axes, where it cannot cover a box.
         figure.legend(handles=entries, loc="outside lower center", ncols=3)
     return figure
+
+
+def _notes(dice: np.ndarray, told: dict[str, np.ndarray], lowest: float) -> str:
+    """What the axes do not show, in words: other angles, and values that are not drawn.
+
+    dice: the consistencies that are drawn; told: those of other angles, by angle; lowest: where
+    the axis starts.
+    """
+    means = {name: defined_mean(values) for name, values in told.items()}
+    words = [f"{n} undefined" if mean is None else f"{n} {mean:.3f}" for n, mean in means.items()]
+    notes = [f"mean at {', '.join(words)}"] if words else []
+    counts = {
+        "undefined": np.isnan(dice).sum(),
+        f"below {lowest:g}, not drawn": (dice < lowest).sum(),
+    }
+    notes += [f"{n} of {dice.size} values {what}" for what, n in counts.items() if n]
+    return "; ".join(notes)
+
+
+def _axis_start(values: Sequence[float]) -> float:
+    """The tenth at or below the lowest value, at most 0.8: boxes fill the axes, and outliers alone
+    do not squash them."""
+    return min(0.8, np.floor(10 * np.nanmin(values) + 1e-9) / 10)
 
 
 def rotation_error_figure(angles: Sequence[float], errors: dict[str, Sequence[float]]) -> Figure:
@@ -245,12 +236,17 @@ def overlay(
     """
     grey = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1)
     picture = np.where(region[..., None], 0.75, 0.3) * grey
-    both = (found & reference).any(axis=0)
-    for mask, colour in [
-        (both, SKY),
-        (found.any(axis=0) & ~both, YELLOW),
-        (reference.any(axis=0) & ~both & ~found.any(axis=0), VERMILLION),
-    ]:
-        mask = mask & region
+    which = differences(found, reference, region)
+    for value, colour in enumerate(DIFFERENCES, start=1):
+        mask = which == value
         picture[mask] = 0.15 * picture[mask] + 0.85 * np.array(to_rgb(colour))
     return picture
+
+
+def differences(found: np.ndarray, reference: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Where two masks differ, uint8 [H,W]: 1 in both masks of a class, 2 only in found, 3 only in
+    the reference, 0 in neither and outside the region. Shapes as in `overlay`."""
+    both, either = (found & reference).any(axis=0), found.any(axis=0)
+    only_reference = reference.any(axis=0) & ~either
+    which = np.select([both, either, only_reference], [1, 2, 3], 0)
+    return (which * region).astype(np.uint8)

@@ -61,7 +61,7 @@ class Equivariance:
 
     def plot(self, title: str = "") -> Figure:
         """Consistency against the angle, with boxes over the images."""
-        return equivariance_figure(self.sweep, title)
+        return equivariance_figure(self.sweep, title, self.has_truth)
 
 
 def equivariance(

@@ -18,7 +18,7 @@ from polyp.errors import UserError
 from polyp.evaluation.metrics import Dice, IoU, Metric, Precision, Recall
 from polyp.runs.folder import TABLES, RunFolder
 from polyp.runs.identity import data_identity
-from polyp.runs.loading import build, choose_device, load_model, load_task
+from polyp.runs.loading import build, choose_device, load_model, load_task, use_split
 from polyp.runs.measure import Instrument, log_summary, measure
 from polyp.runs.provenance import provenance
 from polyp.runs.test_sets import GEOMETRY, OWN, TestSet, make_test_sets
@@ -75,7 +75,7 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
         **({} if part == "test" else {"part": part}),
         **training,
     }
-    title = f"{facts['model']} on {data_choice}"
+    title = f"{config.get('name') or facts['model']} on {data.dataset.name}"
     if data_choice != trained_on:
         facts["trained_on"] = trained_on
         title += f", trained on {trained_on}"
@@ -109,9 +109,7 @@ def _config(
         config.data.update({k: v for k, v in given.items() if v is not None})
     own_split = data_choice == saved.choices["data"] and not named & {f"data.{k}" for k in SPLIT}
     if own_split:
-        config.data.split_file = str(saved.path / "split.json")
-        config.data.fold = None  # the file says it
-        config.data.train_fraction = 1.0  # the file names no other training images
+        use_split(config, saved)
     config.data.augmentation = []  # of training images
     config.evaluation.update({k: v for k, v in asked.evaluation.items() if v is not None})
     if asked.get("test_sets"):

@@ -34,6 +34,13 @@ def load_model(run: RunFolder) -> nn.Module:
     return model.eval()
 
 
+def use_split(config: DictConfig, run: RunFolder) -> None:
+    """Makes a config divide the dataset as a run did, by its split.json."""
+    config.data.split_file = str(run.path / "split.json")
+    config.data.fold = None  # the file says it
+    config.data.train_fraction = 1.0  # the file names no other training images
+
+
 def choose_device(run: RunFolder, asked: str) -> torch.device:
     """The device of that name; with "auto" a GPU, but not if the run was told to use none."""
     if asked == "auto":

@@ -15,6 +15,7 @@ from polyp.evaluation import (
     equivariance_figure,
     evaluate,
     examples,
+    extremes,
     predictions_figure,
 )
 from polyp.evaluation.metrics import Metric
@@ -95,9 +96,10 @@ def measure(
         results.append(found)
         named = title if test_set.name == OWN else f"{title}, tested on {test_set.name}"
         suffix = "" if test_set is test_sets[0] else f"-{test_set.name}"
-        figures[f"equivariance{suffix}.png"] = equivariance_figure(found.sweep, named)
+        curve = equivariance_figure(found.sweep, named)
+        figures |= {f"equivariance{suffix}.{form}": curve for form in ("png", "pdf")}
         ranked = found.scores.by_image("dice" if "dice" in metrics else found.scores.metrics[0])
-        pictured = examples(collapsed, task, batches, ranked, device)
+        pictured = examples(collapsed, task, batches, extremes(ranked), device)
         figures[f"predictions{suffix}.png"] = predictions_figure(pictured, named)
     folder.write_results(results, figures)
 

@@ -161,7 +161,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         instrument,
         trainer.strategy.root_device,
         run_folder,
-        title=f"{choices['model']} on {choices['data']}",
+        title=f"{config.name or choices['model']} on {data.dataset.name}",
         facts={
             **{name: choices[name] for name in ("model", "data", "augmentation")},
             "split": data.split_name,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from polyp.errors import UserError
-from polyp.evaluation import evaluate, examples, rotation_sweep, scores, summary
+from polyp.evaluation import evaluate, examples, extremes, rotation_sweep, scores, summary
 from polyp.evaluation.metrics import HD95, Dice, IoU, Metric, Precision, Recall
 from polyp.evaluation.results import COLUMNS, Scores, make_rows
 from polyp.tasks import Binary, Multiclass
@@ -127,7 +127,7 @@ def test_an_empty_test_set_is_refused():
 
 def test_best_median_and_worst_image_are_pictured(batches, results):
     dice = results.scores.by_image("dice")
-    pictured = examples(Shifted(), Binary(), batches, dice, "cpu")
+    pictured = examples(Shifted(), Binary(), batches, extremes(dice), "cpu")
     ranked = sorted(dice)
     assert [example.label for example in pictured] == ["best", "median", "worst"]
     assert [example.dice for example in pictured] == [ranked[-1], ranked[3], ranked[0]]
@@ -135,6 +135,12 @@ def test_best_median_and_worst_image_are_pictured(batches, results):
         dice.index[list(dice).index(value)] for value in (ranked[-1], ranked[3], ranked[0])
     ]
     assert [turned.angle for turned in pictured[0].turned] == [90, 45]
+    sweep = results.equivariance().set_index(["image", "angle"])
+    for example in pictured:
+        for turned in example.turned:
+            row = sweep.loc[(example.id, turned.angle)]
+            assert turned.consistency == pytest.approx(row["dice"])
+            assert turned.dice == pytest.approx(row["dice_truth"])
 
 
 def test_several_classes_are_scored_apart_and_on_average():

@@ -58,8 +58,9 @@ def fake_sweep(angles, images):
 def test_equivariance_figure(angles, images):
     figure = draw(equivariance_figure(fake_sweep(angles, images), "p4"))
     (axes,) = figure.axes
-    assert axes.get_xlabel() == "rotation angle (degrees)"
-    assert axes.get_ylabel() == "Dice(rotated mask, mask of rotated image)"
+    assert axes.get_xlabel().startswith("rotation angle (degrees)")
+    assert axes.get_ylabel() == "consistency: Dice of\nrotated mask and mask of rotated image"
+    assert axes.get_ylim()[0] < 0.8
     for label in axes.get_xticklabels() + axes.get_yticklabels() + figure.legends[0].get_texts():
         assert label.get_fontsize() >= 12
     assert not figure.legends[0].get_window_extent().overlaps(axes.get_tightbbox())
@@ -91,7 +92,10 @@ def test_predictions_figure():
             mask(),
             np.ones((16, 16), bool),
             0.5,
-            [Turned(angle, image(), mask(), mask(), mask()[0], 0.25) for angle in (90, 45)],
+            [
+                Turned(angle, image(), mask(), mask(), mask(), mask()[0], 0.25, 0.75)
+                for angle in (90, 45)
+            ],
         )
         for label in ("best", "median", "worst")
     ]
@@ -130,8 +134,8 @@ def test_overlay_tells_the_masks_apart_inside_the_region_only():
 def test_equivariance_figure_shows_the_numbers_of_the_sweep():
     """Of unsorted angles, and with no two numbers alike."""
     generator = np.random.default_rng(0)
-    dice, masks = generator.uniform(0.3, 1, size=(2, 7, 4))
-    dice[0] = 0.01  # an outlier at each angle
+    dice, masks = generator.uniform(0.62, 1, size=(2, 7, 4))
+    dice[0] = 0.01  # an outlier at each angle, too low to be drawn
     angles = [90.0, 0.0, 180.0, 45.0]
     dice[1, 3] = np.nan  # nothing found at 45°
     sweep = swept(list("abcdefg"), angles, dice, masks)
@@ -152,11 +156,15 @@ def test_equivariance_figure_shows_the_numbers_of_the_sweep():
     }
     assert list(entries) == [
         "mean",
-        "true masks turned there and back",
         "quartiles of 7 test images",
-        f"mean at 180° {dice[:, 2].mean():.3f}",
-        "1 of 21 values undefined",
+        "true masks turned there and back",
     ]
+    assert axes.get_xlabel().splitlines() == [
+        "rotation angle (degrees)",
+        f"mean at 180° {dice[:, 2].mean():.3f}; 1 of 21 values undefined; "
+        "3 of 21 values below 0.6, not drawn",
+    ]
+    assert axes.get_ylim()[0] == pytest.approx(0.6 - 0.02 * 0.4)
     assert entries["mean"].get_color() == VERMILLION
     assert entries["true masks turned there and back"].get_linestyle() == "--"
 
@@ -184,7 +192,7 @@ def test_predictions_figure_shows_the_images_and_masks_of_each_example():
         return generator.random((8, 8, 3))
 
     def turned(angle, dice):
-        return Turned(angle, image(), mask(), mask(), mask()[0], dice)
+        return Turned(angle, image(), mask(), mask(), mask(), mask()[0], dice, 0.75)
 
     examples = [
         Example(
@@ -234,7 +242,7 @@ def test_classes_have_colours_of_their_own_in_the_truth():
     truth = np.zeros((2, 4, 4), bool)
     truth[0, 0], truth[1, 1] = True, True
     blank = np.zeros((4, 4, 3))
-    turned = Turned(90, blank, truth, truth, truth[0], 1.0)
+    turned = Turned(90, blank, truth, truth, truth, truth[0], 1.0, 1.0)
     example = Example("best", "a", blank, truth, truth, truth[0], 1.0, [turned])
     picture = predictions_figure([example], "").axes[1].images[0].get_array()
     assert [tuple(picture[row, 0]) for row in (0, 1)] == class_colours(2)

@@ -112,6 +112,7 @@ def test_a_run_holds_all_that_the_contract_names(run: Path):
         "scores.csv",
         "equivariance.csv",
         "equivariance.png",
+        "equivariance.pdf",
         "predictions.png",
         "provenance.json",
         "train.log",

@@ -1,0 +1,45 @@
+"""A page of two networks, made once through the command line, and what it holds."""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from polyp.commands import view
+
+
+@pytest.fixture(scope="session")
+def two_runs(finished_run, tmp_path_factory) -> list[Path]:
+    """A finished run, and one with other weights."""
+    other = tmp_path_factory.mktemp("other") / "run"
+    shutil.copytree(finished_run, other)
+    path = other / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    torch.manual_seed(1)
+    for value in checkpoint["state_dict"].values():
+        if value.is_floating_point():
+            value.add_(0.05 * torch.randn_like(value) * value.std(unbiased=False))
+    torch.save(checkpoint, path)
+    return [finished_run, other]
+
+
+@pytest.fixture(scope="session")
+def page(two_runs, tmp_path_factory) -> Path:
+    """The page of the two runs, at each 30°."""
+    output = tmp_path_factory.mktemp("viewer") / "page.html"
+    runs = f"runs=[{','.join(map(str, two_runs))}]"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["view.py", runs, f"output={output}", "step=30"])
+        view.main()
+    return output
+
+
+@pytest.fixture(scope="session")
+def content(page) -> dict:
+    """What the script of the page reads."""
+    text = page.read_text(encoding="utf-8")
+    return json.loads(re.search(r'id="content">(.*?)</script>', text, re.DOTALL)[1])
