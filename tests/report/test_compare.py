@@ -4,17 +4,19 @@ import base64
 import csv
 import json
 import re
-from html import escape
+from html import escape, unescape
 from importlib import import_module
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from polyp.report.comparisons import Comparison
 from polyp.report.sections import Section
 from polyp.report.systems import System
 from tests.conftest import TINY_SYNTHETIC
+from tests.report.conftest import ROOT
 from tests.report.runs import read_run
 
 PLAIN, P4, SE2 = "plain U-Net", "p4 U-Net", "SE(2) U-Net"
@@ -199,6 +201,22 @@ def test_declared_comparisons_have_p_values_and_a_forest_plot(three, compare, un
     assert "Declared comparisons" in page
     assert "comparison of &#39;p4 U-Net&#39; and &#39;nowhere&#39;: no test set has both" in page
     assert not (compare("runs=runs", "output=out") / "forest.png").exists()
+
+
+@pytest.mark.parametrize("study", ["folds", "hospitals"])
+def test_a_study_brings_its_declaration(three, compare, undrawn, study):
+    declared = yaml.safe_load((ROOT / f"configs/study/{study}.yaml").read_text())
+    output = compare("runs=runs", "output=out", f"study={study}")
+    found = rows(output / "cvc-random-64px/differences.csv")
+    measured = [name for name in declared["measures"] if name != "shift"]  # old runs
+    assert [[row["measure"], row["a"], row["b"]] for row in found] == [
+        [name, P4, PLAIN] for name in measured
+    ]
+    assert all(row["p_holm"] for row in found)
+    missing = [pair for pair in declared["comparisons"] if pair != [P4, PLAIN]]
+    text = unescape((output / "index.html").read_text())
+    for a, b in missing:
+        assert f"comparison of {a!r} and {b!r}: no test set has both" in text
 
 
 def test_each_figure_is_drawn_of_its_systems_and_named_after_them(three, compare, undrawn):
