@@ -32,11 +32,15 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
-# The tables and figures of docs/results, from the scores of each image in docs/results/runs.
+# The tables and figures of docs/results, from the archives in docs/results/runs. The comparisons of
+# folds-1 and folds-5 are declared in configs/study/folds.yaml.
 results: $(INSTALLED)
-	for study in $(notdir $(wildcard docs/results/runs/*)); do \
+	for runs in docs/results/runs/*; do \
+		study=$$(basename $$runs); \
+		declared=$$(test -f configs/study/$${study%%-*}.yaml && echo study=$${study%%-*}); \
+		rm -rf docs/results/$$study; \
 		$(BIN)/python scripts/compare.py \
-			runs=docs/results/runs/$$study output=docs/results/$$study || exit 1; \
+			$$declared runs=$$runs output=docs/results/$$study || exit 1; \
 	done
 
 clean:
