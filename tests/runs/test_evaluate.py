@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from polyp.runs import measure
 from polyp.runs.evaluate import TABLES
 from tests.conftest import TINY_SYNTHETIC, write_pairs
 
@@ -29,6 +30,24 @@ def test_the_numbers_are_those_of_the_end_of_training(script, finished_run, tmp_
     assert record["run"] == str(finished_run)
     assert content(finished_run) == before
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_figures_name_the_system_and_the_dataset(script, finished_run, tmp_path, monkeypatch):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    config = run / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("name: null", "name: p4 U-Net", 1))
+    titles = []
+    for name in ("equivariance_figure", "predictions_figure"):
+        draw = getattr(measure, name)
+
+        def recorded(found, title, draw=draw):
+            titles.append(title)
+            return draw(found, title)
+
+        monkeypatch.setattr(measure, name, recorded)
+    options = ["evaluation.angles=[90]", "evaluation.shifts=false"]
+    script("evaluate", f"run={run}", f"output={tmp_path / 'out'}", *options)
+    assert titles == ["p4 U-Net on folder"] * 2
 
 
 @pytest.mark.parametrize(
