@@ -56,7 +56,8 @@ def view(config: DictConfig) -> None:
         "angles": angles,
         "size": test_set.data.image_size,
         "networks": [
-            _network(network, colour) for network, colour in zip(networks, COLOURS, strict=False)
+            {**summary, "colour": colour}
+            for summary, colour in zip(summaries(networks), COLOURS, strict=False)
         ],
         "images": [_image(same) for same in zip(*shown, strict=True)],
     }
@@ -66,14 +67,18 @@ def view(config: DictConfig) -> None:
     log.info("page written to %s", config.output)
 
 
-def _network(network: Network, colour: str) -> dict[str, Any]:
-    return {
-        "name": network.name,
-        "colour": colour,
-        "images": len(network.dice),
-        "dice": network.dice.mean(),
-        "consistency": _number(network.consistency.mean()),
-    }
+def summaries(networks: Sequence[Network]) -> list[dict[str, Any]]:
+    """Name and means of each network; the name says the run's folder too where names are equal."""
+    names = [network.name for network in networks]
+    return [
+        {
+            "name": name if names.count(name) == 1 else f"{name} ({network.run.path.name})",
+            "images": len(network.dice),
+            "dice": network.dice.mean(),
+            "consistency": _number(network.consistency.mean()),
+        }
+        for name, network in zip(names, networks, strict=True)
+    ]
 
 
 def _image(same: Sequence[Example]) -> dict[str, Any]:
