@@ -18,6 +18,7 @@ from polyp.errors import UserError
 from polyp.evaluation import Example, Turned, examples
 from polyp.evaluation.figures import DIFFERENCES, differences
 from polyp.files import atomic_path
+from polyp.names import dataset_name
 from polyp.report.find import find_runs
 from polyp.runs.folder import RunFolder
 from polyp.viewer.networks import Network, choose_images, open_network, shared_test_set
@@ -61,7 +62,7 @@ def view(config: DictConfig) -> None:
         ],
         "images": [_image(same) for same in zip(*shown, strict=True)],
     }
-    page = _render(content, test_set.data.dataset.name)
+    page = _render(content, dataset_name(runs[0].choices["data"]))
     with writing(str(config.output)), atomic_path(Path(str(config.output))) as temporary:
         temporary.write_text(page, encoding="utf-8")
     log.info("page written to %s", config.output)

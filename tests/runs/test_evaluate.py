@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from polyp.names import dataset_name, system_name
 from polyp.runs import measure
 from polyp.runs.evaluate import TABLES
 from tests.conftest import TINY_SYNTHETIC, write_pairs
@@ -35,7 +36,7 @@ def test_the_numbers_are_those_of_the_end_of_training(script, finished_run, tmp_
 def test_the_figures_name_the_system_and_the_dataset(script, finished_run, tmp_path, monkeypatch):
     run = shutil.copytree(finished_run, tmp_path / "run")
     config = run / ".hydra" / "config.yaml"
-    config.write_text(config.read_text().replace("name: null", "name: p4 U-Net", 1))
+    config.write_text(config.read_text().replace("name: null", "name: mine", 1))
     titles = []
     for name in ("equivariance_figure", "predictions_figure"):
         draw = getattr(measure, name)
@@ -47,7 +48,9 @@ def test_the_figures_name_the_system_and_the_dataset(script, finished_run, tmp_p
         monkeypatch.setattr(measure, name, recorded)
     options = ["evaluation.angles=[90]", "evaluation.shifts=false"]
     script("evaluate", f"run={run}", f"output={tmp_path / 'out'}", *options)
-    assert titles == ["p4 U-Net on folder"] * 2
+    assert titles == ["mine on folder"] * 2
+    assert system_name("p4unet_small", None) == "p4 U-Net"
+    assert (dataset_name("cvc"), dataset_name("folder")) == ("CVC-ClinicDB", "folder")
 
 
 @pytest.mark.parametrize(
