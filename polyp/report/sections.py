@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from polyp.errors import UserError
+from polyp.names import dataset_name
 from polyp.report.folds import folds_told, pool_folds
 from polyp.report.identity import digest
 from polyp.report.measures import turning
-from polyp.report.names import DATASETS
 from polyp.report.run import Run
 from polyp.report.systems import Grouping, System, group
 
@@ -119,7 +119,7 @@ def _section(runs: list[Run], slugs: set[str]) -> tuple[Section, list[tuple[Run,
     said = " or ".join(SPLITS.get(split, split) for split in splits)
     resize = RESIZES.get(str(first.config.get("data.resize")), "")
     size = f"{first.image_size} px{resize}"
-    title = f"{DATASETS.get(first.data, first.data)}: {said}, {count}, {size}"
+    title = f"{dataset_name(first.data)}: {said}, {count}, {size}"
     name = f"{first.data}-{'-'.join(splits)}-{first.image_size}px"
     slug = re.sub(r"[^\w.=+-]+", "-", name)
     if slug in slugs:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from polyp.data import Dataset
 from polyp.errors import UserError
 from polyp.evaluation.metrics import Dice, IoU, Metric, Precision, Recall
+from polyp.names import dataset_name, system_name
 from polyp.runs.folder import TABLES, RunFolder
 from polyp.runs.identity import data_identity
 from polyp.runs.loading import build, choose_device, load_model, load_task, use_split
@@ -75,10 +76,10 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
         **({} if part == "test" else {"part": part}),
         **training,
     }
-    title = f"{config.get('name') or facts['model']} on {data.dataset.name}"
+    title = f"{system_name(facts['model'], config.get('name'))} on {dataset_name(data_choice)}"
     if data_choice != trained_on:
         facts["trained_on"] = trained_on
-        title += f", trained on {trained_on}"
+        title += f", trained on {dataset_name(trained_on)}"
     record = {
         **provenance(data_identity(data)),
         "run": str(saved.path.resolve()),

@@ -23,6 +23,7 @@ from torch import nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from polyp.errors import UserError
+from polyp.names import dataset_name, system_name
 from polyp.runs.folder import RunFolder, flat
 from polyp.runs.identity import (
     Identity,
@@ -161,7 +162,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         instrument,
         trainer.strategy.root_device,
         run_folder,
-        title=f"{config.name or choices['model']} on {data.dataset.name}",
+        title=f"{system_name(choices['model'], config.name)} on {dataset_name(choices['data'])}",
         facts={
             **{name: choices[name] for name in ("model", "data", "augmentation")},
             "split": data.split_name,

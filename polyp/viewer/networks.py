@@ -13,6 +13,7 @@ from polyp.data import DataModule, Dataset
 from polyp.errors import UserError
 from polyp.evaluation import extremes
 from polyp.models import collapse
+from polyp.names import system_name
 from polyp.runs.folder import RunFolder
 from polyp.runs.loading import build, choose_device, load_model, load_task, use_split
 from polyp.runs.test_sets import GEOMETRY, OWN, TestSet
@@ -58,7 +59,7 @@ def open_network(run: RunFolder, device: str) -> Network:
     sweep: Any = run.equivariance()
     turned = sweep[(sweep["test_set"] == OWN) & (sweep["angle"] % 360 != 0)]
     return Network(
-        name=run.config.get("name") or run.choices["model"],
+        name=system_name(run.choices["model"], run.config.get("name")),
         run=run,
         model=collapse(load_model(run)).to(chosen),
         task=load_task(run),

@@ -18,6 +18,7 @@ from polyp.errors import UserError
 from polyp.evaluation import Example, Turned, examples
 from polyp.evaluation.figures import DIFFERENCES, differences
 from polyp.files import atomic_path
+from polyp.names import dataset_name
 from polyp.report.find import find_runs
 from polyp.runs.folder import RunFolder
 from polyp.viewer.networks import Network, choose_images, open_network, shared_test_set
@@ -56,24 +57,29 @@ def view(config: DictConfig) -> None:
         "angles": angles,
         "size": test_set.data.image_size,
         "networks": [
-            _network(network, colour) for network, colour in zip(networks, COLOURS, strict=False)
+            {**summary, "colour": colour}
+            for summary, colour in zip(summaries(networks), COLOURS, strict=False)
         ],
         "images": [_image(same) for same in zip(*shown, strict=True)],
     }
-    page = _render(content, test_set.data.dataset.name)
+    page = _render(content, dataset_name(runs[0].choices["data"]))
     with writing(str(config.output)), atomic_path(Path(str(config.output))) as temporary:
         temporary.write_text(page, encoding="utf-8")
     log.info("page written to %s", config.output)
 
 
-def _network(network: Network, colour: str) -> dict[str, Any]:
-    return {
-        "name": network.name,
-        "colour": colour,
-        "images": len(network.dice),
-        "dice": network.dice.mean(),
-        "consistency": _number(network.consistency.mean()),
-    }
+def summaries(networks: Sequence[Network]) -> list[dict[str, Any]]:
+    """Name and means of each network; the name says the run's folder too where names are equal."""
+    names = [network.name for network in networks]
+    return [
+        {
+            "name": name if names.count(name) == 1 else f"{name} ({network.run.path.name})",
+            "images": len(network.dice),
+            "dice": network.dice.mean(),
+            "consistency": _number(network.consistency.mean()),
+        }
+        for name, network in zip(names, networks, strict=True)
+    ]
 
 
 def _image(same: Sequence[Example]) -> dict[str, Any]:

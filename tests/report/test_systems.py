@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from polyp.report.names import MODELS
+from polyp.names import MODELS
 from polyp.report.systems import System, by_training_images, group
 from tests.report.conftest import ROOT
 from tests.report.runs import read_run

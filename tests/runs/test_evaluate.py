@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from polyp.names import dataset_name, system_name
+from polyp.runs import measure
 from polyp.runs.evaluate import TABLES
 from tests.conftest import TINY_SYNTHETIC, write_pairs
 
@@ -29,6 +31,26 @@ def test_the_numbers_are_those_of_the_end_of_training(script, finished_run, tmp_
     assert record["run"] == str(finished_run)
     assert content(finished_run) == before
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_figures_name_the_system_and_the_dataset(script, finished_run, tmp_path, monkeypatch):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    config = run / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("name: null", "name: mine", 1))
+    titles = []
+    for name in ("equivariance_figure", "predictions_figure"):
+        draw = getattr(measure, name)
+
+        def recorded(found, title, draw=draw):
+            titles.append(title)
+            return draw(found, title)
+
+        monkeypatch.setattr(measure, name, recorded)
+    options = ["evaluation.angles=[90]", "evaluation.shifts=false"]
+    script("evaluate", f"run={run}", f"output={tmp_path / 'out'}", *options)
+    assert titles == ["mine on folder"] * 2
+    assert system_name("p4unet_small", None) == "p4 U-Net"
+    assert (dataset_name("cvc"), dataset_name("folder")) == ("CVC-ClinicDB", "folder")
 
 
 @pytest.mark.parametrize(

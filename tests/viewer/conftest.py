@@ -15,7 +15,7 @@ from polyp.commands import view
 @pytest.fixture(scope="session")
 def two_runs(finished_run, tmp_path_factory) -> list[Path]:
     """A finished run, and one with other weights."""
-    other = tmp_path_factory.mktemp("other") / "run"
+    other = tmp_path_factory.mktemp("runs") / "other"
     shutil.copytree(finished_run, other)
     path = other / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(path, weights_only=True)

@@ -42,7 +42,8 @@ def test_the_numbers_are_those_of_the_runs(content, two_runs):
             )
             assert found["dice"][ANGLES.index(angle)] == pytest.approx(expected["dice_truth"])
     network = content["networks"][0]
-    assert network["name"] == "p4unet"
+    assert network["name"] == "p4 U-Net (run)"
+    assert content["networks"][1]["name"] == "p4 U-Net (other)"
     assert network["images"] == len(scores)
     assert network["dice"] == pytest.approx(scores["dice"].mean())
     turned = table["dice"][table.index.get_level_values("angle") != 0]

@@ -1,4 +1,4 @@
-"""What models and datasets are called in tables and figures."""
+"""What models and datasets are called in tables, figures and the viewer."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -42,3 +42,13 @@ def model_names(configs: Sequence[str]) -> list[str]:
         name if len(by_name[name]) == 1 else config
         for config, name in zip(configs, names, strict=True)
     ]
+
+
+def system_name(config: str, name: str | None) -> str:
+    """The name of one system: its own, or that of its model's config."""
+    return name or model_names([config])[0]
+
+
+def dataset_name(config: str) -> str:
+    """The name of a dataset, by its config; that of others is their config."""
+    return DATASETS.get(config, config)
