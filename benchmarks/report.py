@@ -100,7 +100,8 @@ def _page(results: Sequence[Result], left_out: Sequence[LeftOut], config: DictCo
             cells = (r.what, value(r), target(r), _yes_or_no(r.reached), r.detail)
             lines.append("| " + " | ".join(cells) + " |")
     if families := table(results):
-        lines += ["", *families]
+        sizes = f"{config.families.batch_size} images of {config.families.image_size} pixels"
+        lines += ["", f"All networks, in batches of {sizes}:", "", *families]
     lines += [""] * bool(left_out)
     lines += [f"Left out: {missing.what}: {missing.reason}" for missing in left_out]
     return "\n".join(lines)

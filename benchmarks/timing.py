@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,7 +16,7 @@ from polyp.training import BCEDiceLoss
 
 
 def alternating(
-    tasks: dict[Any, Callable[[], object]],
+    tasks: Mapping[Any, Callable[[], object]],
     rounds: int,
     device: torch.device | str,
     clock: Callable[[], float] = time.perf_counter,

@@ -27,6 +27,7 @@ def test_the_table_of_two_networks(measured, tmp_path, monkeypatch):
     options += [f"families.models.{name}.widths=[2,2]" for name in KEPT]
     rows = measured("families", *options)
     page = (tmp_path / "out" / "benchmark.md").read_text(encoding="utf-8")
+    assert "All networks, in batches of 2 images of 16 pixels:\n\n| `model=` |" in page
     for name in KEPT:
         config = models[name]
         config.widths = [2, 2]
@@ -54,6 +55,20 @@ def test_every_network_is_in_the_table():
     assert full - set(models) == {"se2unet_bilinear", "monai_dynunet", "smp"}
     assert models.lieunet_separable.layers.separable
     assert models.symmetrized.in_training
+
+
+def test_the_page_in_the_docs_has_every_network_with_its_parameters():
+    """Of the last measurement; times and memory cannot be measured again here."""
+    models = composed().families.models
+    text = (CONFIGS.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    section = text.split("## All networks")[1]
+    lines = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    shown = {cells[0].strip("| `"): cells[1] for cells in lines[1:]}
+    quick = ("p4unet", "unet_wide", "lieunet_separable", "canonicalized")
+    assert set(shown) == set(models)
+    for name in quick:
+        parameters = sum(p.numel() for p in instantiate(models[name]).parameters())
+        assert shown[name] == f"{parameters:,}"
 
 
 def test_how_the_table_is_written():

@@ -86,7 +86,7 @@ def test_the_page_is_printed_and_holds_what_has_a_target(measured, tmp_path, cap
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ("measure=[steps,typo]", "measure=typo: must be some of steps, peers, data"),
+        ("measure=[steps,typo]", "measure=typo: must be some of steps, families, peers"),
         ("measure=typo", "measure=typo: must be some of"),
         ("measure=[]", "measure=: must be some of"),
         ("rounds=0", "rounds=0: must be a whole number from 1 to 1000"),

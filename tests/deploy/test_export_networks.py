@@ -49,21 +49,17 @@ def bare() -> LibraryModel:
     return LibraryModel(nn.Conv2d(3, 1, 3, padding=1))
 
 
+OPTIONS = [
+    {"pool": "average", "upsample": "nearest", "project": "mean"},
+    {"pool": "blur", "upsample": "bilinear", "project": "none"},
+    {"pool": "lowpass", "upsample": "lowpass"},
+    {"pool": "polyphase", "upsample": "polyphase"},
+    {"pool": "max", "margin": 4},
+]
 GROUPS = {
     "families": {name: lambda family=f: unet(family) for name, f in FAMILIES.items()},
     "resampling": {
-        **{
-            f"pool={kind}": lambda kind=kind: unet(P4Layers(3), pool=kind)
-            for kind in POOLINGS
-            if kind != "polyphase"
-        },
-        **{
-            f"upsample={kind}": lambda kind=kind: unet(P4Layers(3), upsample=kind)
-            for kind in UPSAMPLINGS
-            if kind != "polyphase"
-        },
-        "polyphase": lambda: unet(P4Layers(3), pool="polyphase", upsample="polyphase"),
-        "margin": lambda: unet(P4Layers(3), margin=4),
+        str(options): lambda options=options: unet(P4Layers(3), **options) for options in OPTIONS
     },
     "around": {
         **{f"symmetrized {g}": lambda g=g: Symmetrized(bare(), g) for g in ("d4", "c8")},
@@ -79,6 +75,11 @@ class SideBySide(nn.Module):
 
     def forward(self, x):
         return torch.cat([network(x) for network in self.networks], dim=1)
+
+
+def test_every_way_to_pool_and_upsample_is_exported():
+    assert {options["pool"] for options in OPTIONS} == set(POOLINGS)
+    assert {options.get("upsample", "bilinear") for options in OPTIONS} == set(UPSAMPLINGS)
 
 
 @pytest.mark.parametrize("group", GROUPS)
