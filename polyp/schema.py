@@ -217,7 +217,7 @@ DATA = {
     "fold": optional(WORD),
     "partial": TRUTH,
     "train_fraction": number(above=0, most=1),
-    "augmentation": Rule(lambda value: isinstance(value, list), "a list of transforms"),
+    "augmentation": list_of(PART),
     "seed": SEED,
     "num_workers": whole(0, 256),
     "cache": optional(PLACE),

@@ -171,6 +171,7 @@ def base(command: str, finished: Path, data: Path) -> list[str]:
         ],
         "evaluate": [f"run={finished}", "output=new", "evaluation.angles=[0,90]"],
         "predict": [f"run={finished}", f"input={data / 'images' / 'polyp1.png'}", "output=new"],
+        "view": [f"runs={finished}", "output=new.html", "step=90"],
         "archive": [f"runs={finished}", "output=new"],
         "compare": [f"runs={finished}", "output=new"],
         "export": [f"run={finished}", "output=new.pt2"],

@@ -7,7 +7,7 @@ import pytest
 from tests import fuzz
 
 COMMANDS = ["train", "evaluate", "predict", "compare", "export", "download_data"]
-COMMANDS += ["archive", "rotation_error", "benchmark"]
+COMMANDS += ["archive", "view", "rotation_error", "benchmark"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

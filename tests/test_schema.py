@@ -61,7 +61,10 @@ LIST = "must be a list, and each element a finite number"
         ),
         *((f"seed={value}", "from 0 to 4294967295") for value in (-1, 0.5, "x", 2**32, "null")),
         ("data.seed=-1", "data.seed=-1: must be a whole number"),
-        ("data.augmentation=rot90", "data.augmentation=rot90: must be a list of transforms"),
+        *(
+            (f"data.augmentation={value}", f"data.augmentation={value}: must be a list, and each")
+            for value in ("rot90", "[null]")
+        ),
         ("metrics=1", "metrics=1: metrics= names a file of configs/metrics: dice, "),
         *((f"metrics={value}", "names a file of configs/metrics") for value in ("{}", "[nan]")),
         ("metrics=[]", "metrics=null: must be a mapping of at least 1"),
