@@ -43,12 +43,15 @@ def compared(tmp_path_factory) -> Callable[[str], Path]:
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_tables_are_those_of_the_archive(study, compared):
     made = compared(study)
-    published = sorted(path.relative_to(RESULTS / study) for path in RESULTS.glob(f"{study}/*/*.md"))
-    expected = sorted(path.relative_to(made) for path in made.glob("*/*.md"))
+    here = RESULTS / study
+    published, expected = (
+        sorted(path.relative_to(folder) for path in folder.glob("*/*.md") if path.name != "runs.md")
+        for folder in (here, made)
+    )
     assert published
-    assert published == [path for path in expected if path.name != "runs.md"]
+    assert published == expected
     for table in published:
-        one, other = ((folder / table).read_text() for folder in (made, RESULTS / study))
+        one, other = ((folder / table).read_text() for folder in (made, here))
         assert re.sub(NUMBER, "", one) == re.sub(NUMBER, "", other)
         # The last digit of a rounded number may differ on another processor.
         assert numbers(one) == pytest.approx(numbers(other), abs=2e-3)
@@ -76,22 +79,15 @@ VARIANTS = {
     "25 %": "train_fraction=0.25",
     "10 %": "train_fraction=0.1",
 }
-# Columns of the READMEs' tables of systems, as keys of systems.csv.
-SCORES = {
-    "Dice": ["dice", "dice_std_over_seeds", "dice_low", "dice_high"],
-    "consistency off grid": [
-        "consistency_off_grid",
-        "consistency_off_grid_low",
-        "consistency_off_grid_high",
-    ],
-    "Dice on turned images": ["dice_on_turned", "dice_on_turned_low", "dice_on_turned_high"],
-    "outliers": ["outliers"],
-}
-# Of their tables of differences, as measures in differences.csv.
+# Columns of the READMEs' tables, as measures.
 MEASURES = {
     "Dice": "dice",
+    "consistency on grid": "consistency_on_grid",
     "consistency off grid": "consistency_off_grid",
     "Dice on turned images": "dice_on_turned",
+    "shift consistency": "shift",
+    "shift by 16 px": "shift_control",
+    **{f"part {part}": part for part in ("masks", "image", "corners", "network")},
     "outliers": "outliers",
 }
 
@@ -125,9 +121,14 @@ def published(folder: Path, name: str, score: str) -> list[float] | None:
                 if (row["a"], row["b"]) == (b, a):
                     return [-values[0], -values[2], -values[1]]
         return None
-    for system in records(folder / "systems.csv"):
-        if system["system"] == label(name):
-            return [number for key in SCORES[score] for number in numbers(system[key])]
+    measure = MEASURES[score]
+    keys = [measure, *(["dice_std_over_seeds"] if measure == "dice" else [])]
+    keys += [] if measure == "outliers" else [f"{measure}_low", f"{measure}_high"]
+    tables = (records(folder / f"{table}.csv") for table in ("systems", "equivariance"))
+    for of_system, more in zip(*tables, strict=True):
+        if of_system["system"] == label(name):
+            system = {**more, **of_system}
+            return [number for key in keys for number in numbers(system[key])]
     return None
 
 

@@ -265,7 +265,7 @@ def differences_table(comparisons: Sequence[Comparison], section: Section) -> Ta
         columns |= {
             "p": _p("p"),
             "p (Holm)": _p("p_holm"),
-            "smallest p": _p("p_least"),
+            "smallest p of a permutation": _p("p_least"),
             "mixed model": _signed_interval("mixed_low", "mixed_high"),
         }
     return Table(

@@ -263,7 +263,7 @@ def test_cells_of_declared_differences(write_run):
         "equal": "parameters, MACs",
         "p": f"{estimate.p:.3f}",
         "p (Holm)": f"{estimate.p:.3f}",
-        "smallest p": "0.333",
+        "smallest p of a permutation": "0.333",
         "mixed model": "–",
     }
 
@@ -282,7 +282,9 @@ def test_one_run_has_no_p(section):
     (declared,) = compare_systems([section], [("p4 U-Net", "plain U-Net")], ["dice"], 0.5)
     table = differences_table(declared, section)
     (cells,) = (dict(zip(table.header, row, strict=True)) for row in table.rows)
-    assert {cells[name] for name in ("seeds", "p", "p (Holm)", "smallest p")} == {"one run"}
+    assert {cells[name] for name in ("seeds", "p", "p (Holm)", "smallest p of a permutation")} == {
+        "one run"
+    }
     assert cells["equal"] == "parameters"  # of one the multiply-adds are not known
     (undeclared,) = compare_systems([section], None, ["dice"], 0.5)
     assert not {"p", "p (Holm)"} & set(differences_table(undeclared, section).header)

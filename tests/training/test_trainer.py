@@ -18,7 +18,7 @@ def chosen(monkeypatch):
     def run(cuda: bool, cuda_bf16: bool, cpu_bf16: bool, **options) -> str:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: cuda_bf16)
-        monkeypatch.setattr(trainer, "_cpu_multiplies_bf16", lambda: cpu_bf16)
+        monkeypatch.setattr(trainer, "cpu_multiplies_bf16", lambda: cpu_bf16)
         given = {}
         made = SimpleNamespace(strategy=None)
         monkeypatch.setattr(trainer, "Trainer", lambda **options: given.update(options) or made)
@@ -72,7 +72,7 @@ def test_bfloat16_where_it_is_asked_for(chosen, caplog, cpu_bf16):
 
 
 def test_this_processor_can_be_asked():
-    assert trainer._cpu_multiplies_bf16() in (True, False)
+    assert trainer.cpu_multiplies_bf16() in (True, False)
 
 
 def test_a_given_precision_is_kept():
