@@ -129,7 +129,10 @@ PATH = Rule(  # a folder may be called 2024
     ),
     "a path",
 )
-PATHS = either(PATH, list_of(PATH))
+PATHS = Rule(
+    lambda value: PATH.test(value) or (value != [] and list_of(PATH).test(value)),
+    "a path, or a list of paths",
+)
 PLACE = Rule(  # written to, so what is more likely a mistake makes no folder
     lambda value: (
         isinstance(value, str)
