@@ -400,6 +400,7 @@ COMMANDS: Mapping[str, Mapping[str, Rule]] = {
         "runs": PATHS,
         "output": PLACE,
         "outlier_dice": number(least=0, most=1),
+        "viewer": TRUTH,
         "comparisons": optional(list_of(PAIR)),
         "measures": list_of(WORD),
     },

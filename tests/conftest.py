@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 import sys
 
 # Before torch is imported, here and in the processes that tests start: its threads bring nothing to
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from polyp.commands import train
@@ -130,6 +132,21 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(sys, "argv", ["train.py", *options])
         train.main()
     return place / "run"
+
+
+@pytest.fixture(scope="session")
+def two_runs(finished_run, tmp_path_factory) -> list[Path]:
+    """A finished run, and one with other weights."""
+    other = tmp_path_factory.mktemp("runs") / "other"
+    shutil.copytree(finished_run, other)
+    path = other / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    torch.manual_seed(1)
+    for value in checkpoint["state_dict"].values():
+        if value.is_floating_point():
+            value.add_(0.05 * torch.randn_like(value) * value.std(unbiased=False))
+    torch.save(checkpoint, path)
+    return [finished_run, other]
 
 
 @pytest.fixture

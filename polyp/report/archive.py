@@ -5,8 +5,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from polyp.errors import UserError
-from polyp.report.find import find_runs
 from polyp.runs.archive import MANIFEST, RESULTS, write_archive
+from polyp.runs.find import find_runs
 
 
 def archive(config: DictConfig) -> str:

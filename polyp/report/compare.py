@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from polyp.cli import told
 from polyp.errors import UserError
+from polyp.evaluation.figures import DIFFERENCES
 from polyp.report import output as folder
 from polyp.report.comparisons import (
     Comparison,
@@ -24,7 +25,7 @@ from polyp.report.figures import (
     forest_figure,
     images_figure,
 )
-from polyp.report.find import find_runs
+from polyp.report.pictures import Pictures, make_pictures
 from polyp.report.render import render
 from polyp.report.run import Run, read_runs
 from polyp.report.sections import Section, make_sections
@@ -38,6 +39,7 @@ from polyp.report.tables import (
     runs_table,
     systems_table,
 )
+from polyp.runs.find import find_runs
 from polyp.runs.folder import RunFolder
 from polyp.style import FORMATS, rendered
 
@@ -49,8 +51,9 @@ def compare(config: DictConfig) -> str:
     test sets; and a folder per test set: as .csv, .md and .tex the tables systems, equivariance,
     differences, outliers and runs; dice.png, equivariance.png, equivariance-boxes-N.png of two
     systems each, and training-images.png where systems differ in the number of images that they
-    were trained on. Each figure is there as .pdf and .svg too. An earlier comparison is replaced.
-    Everything is computed before the first file is written.
+    were trained on. Each figure is there as .pdf and .svg too. With `viewer=true` there is also
+    viewer.html, where it can be made. An earlier comparison is replaced. Everything is
+    computed before the first file is written.
 
     Args:
         config: configs/compare.yaml.
@@ -78,6 +81,9 @@ def compare(config: DictConfig) -> str:
         _part(section, made, config.outlier_dice)
         for section, made in zip(sections, comparisons, strict=True)
     ]
+    if config.viewer:
+        parts, without = _with_pictures(parts, sections)
+        left_out += without
     forest = _forest(sections, comparisons) if declared else []
     page = render(
         "page.html",
@@ -85,6 +91,7 @@ def compare(config: DictConfig) -> str:
         command=shlex.join(told()),
         parts=parts,
         forest=forest,
+        colours=DIFFERENCES,
         left_out=left_out,
     )
     files = {"index.html": page.encode()}
@@ -128,6 +135,7 @@ class Part:
     Attributes:
         tables: by the names of their files.
         outliers: by system and its counts, the images that it fails on.
+        pictures: the viewer and the images that fail; None without them.
     """
 
     title: str
@@ -137,12 +145,15 @@ class Part:
     figures: Sequence[Drawn]
     outliers: dict[str, list[str]]
     outlier_dice: str
+    pictures: Pictures | None = None
 
     def files(self) -> dict[str, bytes]:
         """What its folder holds, by name."""
         files = {name: data for figure in self.figures for name, data in figure.files.items()}
         for name, table in self.tables.items():
             files |= table.files(name)
+        if self.pictures is not None:
+            files["viewer.html"] = self.pictures.viewer.encode()
         return files
 
 
@@ -164,6 +175,21 @@ def _part(section: Section, comparisons: Sequence[Comparison], outlier_dice: flo
         outliers=outlier_lists(section, outlier_dice),
         outlier_dice=f"{outlier_dice:g}",
     )
+
+
+def _with_pictures(
+    parts: Sequence[Part], sections: Sequence[Section]
+) -> tuple[list[Part], list[str]]:
+    """The parts with their pictures, and a line for each that cannot have them."""
+    made, without = [], []
+    for part, section in zip(parts, sections, strict=True):
+        failing = [record["image"] for record in part.tables["outliers"].records]
+        try:
+            part = replace(part, pictures=make_pictures(section, failing))
+        except UserError as error:
+            without.append(f"viewer of {section.title}: {error}")
+        made.append(part)
+    return made, without
 
 
 def _figures(section: Section, outlier_dice: float) -> list[Drawn]:

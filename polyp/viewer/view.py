@@ -4,7 +4,7 @@ import base64
 import io
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from polyp.evaluation import Example, Turned, examples
 from polyp.evaluation.figures import DIFFERENCES, differences
 from polyp.files import atomic_path
 from polyp.names import dataset_name
-from polyp.report.find import find_runs
+from polyp.runs.find import find_runs
 from polyp.runs.folder import RunFolder
+from polyp.runs.test_sets import TestSet
 from polyp.viewer.networks import Network, choose_images, open_network, shared_test_set
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,27 @@ def view(config: DictConfig) -> None:
     networks = [open_network(run, config.device) for run in runs]
     asked = None if config.images is None else [str(image) for image in config.images]
     chosen = choose_images(networks, asked)
-    angles = list(range(0, 360, config.step))
+    page = make_page(networks, test_set, chosen, config.step)
+    with writing(str(config.output)), atomic_path(Path(str(config.output))) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    log.info("page written to %s", config.output)
+
+
+def make_page(
+    networks: Sequence[Network],
+    test_set: TestSet,
+    chosen: Mapping[str, str],
+    step: int = 5,
+) -> str:
+    """The page as HTML.
+
+    Args:
+        networks: at most as many as there are COLOURS.
+        test_set: what they were tested on, see `shared_test_set`.
+        chosen: ids of its images by label, see `choose_images`.
+        step: degrees between two angles.
+    """
+    angles = list(range(0, 360, step))
     shown = [
         examples(network.model, network.task, test_set.batches(), chosen, network.device, angles)
         for network in networks
@@ -62,10 +83,7 @@ def view(config: DictConfig) -> None:
         ],
         "images": [_image(same) for same in zip(*shown, strict=True)],
     }
-    page = _render(content, dataset_name(runs[0].choices["data"]))
-    with writing(str(config.output)), atomic_path(Path(str(config.output))) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    log.info("page written to %s", config.output)
+    return _render(content, dataset_name(networks[0].run.choices["data"]))
 
 
 def summaries(networks: Sequence[Network]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from polyp.commands import archive
-from polyp.report.find import find_runs
+from polyp.runs.find import find_runs
 from polyp.runs.folder import RunFolder
 from tests.report.conftest import write_csv
 

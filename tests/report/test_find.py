@@ -3,7 +3,7 @@
 import pytest
 
 from polyp.errors import UserError
-from polyp.report.find import find_runs
+from polyp.runs.find import find_runs
 
 
 @pytest.fixture(autouse=True)

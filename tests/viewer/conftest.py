@@ -2,29 +2,12 @@
 
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from polyp.commands import view
-
-
-@pytest.fixture(scope="session")
-def two_runs(finished_run, tmp_path_factory) -> list[Path]:
-    """A finished run, and one with other weights."""
-    other = tmp_path_factory.mktemp("runs") / "other"
-    shutil.copytree(finished_run, other)
-    path = other / "checkpoints" / "best.ckpt"
-    checkpoint = torch.load(path, weights_only=True)
-    torch.manual_seed(1)
-    for value in checkpoint["state_dict"].values():
-        if value.is_floating_point():
-            value.add_(0.05 * torch.randn_like(value) * value.std(unbiased=False))
-    torch.save(checkpoint, path)
-    return [finished_run, other]
 
 
 @pytest.fixture(scope="session")

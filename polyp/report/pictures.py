@@ -1,0 +1,106 @@
+"""What the first run of each system finds in single test images: the viewer, and failed images."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from polyp.errors import UserError
+from polyp.evaluation import Example, examples
+from polyp.evaluation.figures import overlay
+from polyp.report.run import Run
+from polyp.report.sections import Section
+from polyp.runs.folder import RunFolder
+from polyp.viewer.networks import choose_images, open_network, shared_test_set
+from polyp.viewer.view import COLOURS, make_page
+
+MAX_FAILED = 20
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A test image on which runs fail.
+
+    Attributes:
+        id: of the image.
+        picture: the image as a JPEG.
+        found: of each pictured system the Dice of its first run and, as a JPEG, the mask that it
+            finds over the true one; colours as in `polyp.evaluation.figures.overlay`.
+    """
+
+    id: str
+    picture: bytes
+    found: list[tuple[float, bytes]]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Attributes:
+    systems: labels of the pictured systems, in the order of the tables.
+    viewer: the page of `polyp view`.
+    failed: the images that most runs fail on.
+    """
+
+    systems: list[str]
+    viewer: str
+    failed: list[Failed]
+
+
+def make_pictures(section: Section, failing: Sequence[str]) -> Pictures:
+    """Pictures of the first run of each system, of as many systems as fit the viewer.
+
+    Args:
+        section: its runs must have checkpoints, and their dataset must be there.
+        failing: ids of the images that runs fail on; the first MAX_FAILED are pictured.
+
+    Raises:
+        UserError: a run has no checkpoint, was tested on something else than the test part of its
+            own split, or the test images are not there or are prepared differently.
+    """
+    systems = section.systems[: len(COLOURS)]
+    runs = [_with_checkpoint(system.first) for system in systems]
+    test_set = shared_test_set(runs, root=None)
+    networks = [
+        replace(open_network(run, "auto"), name=system.label)
+        for run, system in zip(runs, systems, strict=True)
+    ]
+    viewer = make_page(networks, test_set, choose_images(networks, asked=None))
+    chosen = {image: image for image in failing[:MAX_FAILED]}
+    by_system = [
+        examples(each.model, each.task, test_set.batches(), chosen, each.device, angles=())
+        for each in networks
+    ]
+    failed = [_failed(same) for same in zip(*by_system, strict=True)]
+    return Pictures([system.label for system in systems], viewer, failed)
+
+
+def _with_checkpoint(run: Run) -> RunFolder:
+    """The folder of a run that was tested on its own test images; of a later evaluation, that of
+    the run that it evaluates."""
+    folder = RunFolder(run.folder)
+    trained = folder.trained if folder.finished else folder  # an archived run has no folder
+    if not trained.best.is_file():
+        raise UserError(f"{run.folder} has no checkpoint")
+    if run.data != run.trained_on or set(run.images) != set(trained.split()["test"]):
+        raise UserError(f"{run.folder} was tested on other images than the test part of its split")
+    return RunFolder.open(trained.path)
+
+
+def _failed(same: Sequence[Example]) -> Failed:
+    """One image, with what each network finds in it."""
+    first = same[0]
+    found = [
+        (each.dice, _jpeg(overlay(each.image, each.prediction, each.truth, each.valid)))
+        for each in same
+    ]
+    return Failed(first.id, _jpeg(first.image), found)
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    """A picture float [S, S, 3] in [0, 1] as a JPEG."""
+    stream = io.BytesIO()
+    pixels = (255 * picture).round().astype(np.uint8)
+    Image.fromarray(pixels).save(stream, "JPEG", quality=90, subsampling=0)
+    return stream.getvalue()
