@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polyp
 from polyp import commands
+from polyp.pipe import quiet_when_stdout_closes
 
 # Makes a shell call `polyp --complete` when TAB is pressed.
 COMPLETION = {
@@ -33,6 +34,7 @@ complete -c polyp -a '(COMP_LINE=(commandline -cp) polyp --complete 2>/dev/null)
 }
 
 
+@quiet_when_stdout_closes()
 def main() -> None:
     """The command line."""
     name, *arguments = sys.argv[1:] or ["--help"]

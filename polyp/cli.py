@@ -28,6 +28,7 @@ from polyp.cli_paths import quote_path_overrides
 from polyp.errors import UserError
 from polyp.files import FULL
 from polyp.help import command_help
+from polyp.pipe import quiet_when_stdout_closes
 from polyp.runs.processes import first_process
 from polyp.runs.traces import no_empty_folder
 
@@ -93,6 +94,7 @@ def command_line(
         )(task)
 
         @functools.wraps(function)
+        @quiet_when_stdout_closes()
         def command() -> None:
             _typed[:] = sys.argv
             options = get_args_parser().parse_known_args(sys.argv[1:])[0]

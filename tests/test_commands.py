@@ -13,6 +13,7 @@ import pytest
 import polyp
 from polyp.__main__ import main
 from polyp.cli import told
+from polyp.pipe import quiet_when_stdout_closes
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
@@ -123,6 +124,36 @@ def test_bash_completes(tmp_path):
     done = shell("bash", "--norc", "-c", script, PATH=path)
     assert "-F _polyp" in done.stderr
     assert done.stdout == "model=p4unet_small\n"
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["predict", "--help"], ["export", "--cfg", "job"]]
+)
+def test_a_reader_that_ends_early_is_no_error(arguments, buffered):
+    """As `polyp train --help | head`: nothing reads the pipe any more."""
+    read, write = os.pipe()
+    os.close(read)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "" if buffered else "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "polyp", *arguments],
+        env=environment,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_another_broken_pipe_is_raised():
+    with pytest.raises(BrokenPipeError), quiet_when_stdout_closes():
+        raise BrokenPipeError
 
 
 # --- doors
