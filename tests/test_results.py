@@ -43,7 +43,9 @@ def compared(tmp_path_factory) -> Callable[[str], Path]:
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_tables_are_those_of_the_archive(study, compared):
     made = compared(study)
-    published = sorted(path.relative_to(RESULTS / study) for path in RESULTS.glob(f"{study}/*/*.md"))
+    published = sorted(
+        path.relative_to(RESULTS / study) for path in RESULTS.glob(f"{study}/*/*.md")
+    )
     expected = sorted(path.relative_to(made) for path in made.glob("*/*.md"))
     assert published
     assert published == [path for path in expected if path.name != "runs.md"]

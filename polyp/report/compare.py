@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from polyp.cli import told
+from polyp.cli import typed_command
 from polyp.errors import UserError
 from polyp.report import output as folder
 from polyp.report.comparisons import (
@@ -82,7 +82,7 @@ def compare(config: DictConfig) -> str:
     page = render(
         "page.html",
         generator=folder.GENERATOR,
-        command=shlex.join(told()),
+        command=shlex.join(typed_command()),
         parts=parts,
         forest=forest,
         left_out=left_out,

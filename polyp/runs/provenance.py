@@ -1,4 +1,4 @@
-"""What, beside the config, a reader needs to believe the numbers of a run or to make them again."""
+"""What a reader needs, besides the config, to check or reproduce the numbers of a run."""
 
 import hashlib
 import platform
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import polyp
-from polyp.cli import told
+from polyp.cli import typed_command
 from polyp.training.trainer import cpu_multiplies_bf16
 
 
@@ -23,7 +23,7 @@ def provenance(data: dict[str, str] | None = None) -> dict[str, Any]:
         data: name and checksum of the dataset, see `polyp.runs.identity.data_identity`.
     """
     return {
-        "command": shlex.join(told()),
+        "command": shlex.join(typed_command()),
         "version": polyp.__version__,
         "commit": _commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
