@@ -165,8 +165,8 @@ def test_another_broken_pipe_is_raised():
     ("arguments", "line"),
     [
         (
-            ["export", "--run", "a"],
-            "--run: no such option; use KEY=VALUE without dashes: polyp export",
+            ["export", "--output", "a"],
+            "--output: no such option; use KEY=VALUE without dashes: polyp export",
         ),
         (["export", "run=a", "--cfg", "job", "output=b"], "output=b: options such as --config-dir"),
         (["export", "outputs/p4"], "outputs/p4: must be KEY=VALUE: polyp export run=PATH"),
