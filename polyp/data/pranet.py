@@ -38,9 +38,9 @@ class PraNet(PairedFolders):
     The folder holds either what its authors distribute: `TrainDataset` with the folders `image`
     and `mask` (or `images` and `masks`), and `TestDataset` with a folder for each test set, of
     `images` and `masks`; or the original datasets, as `Kvasir-SEG`, `CVC-ClinicDB` and, if
-    needed, `CVC-ColonDB` and `ETIS-LaribPolypDB`. Both give the same ids, such as
-    "Kvasir/cju0…" and "CVC-ClinicDB/100". The first layout is known from programs that read it; whether its images
-    are the originals to the last bit could not be checked.
+    needed, `CVC-ColonDB` and `ETIS-LaribPolypDB`. Both give the same ids, such as "Kvasir/cju0…"
+    and "CVC-ClinicDB/100". The first layout is known from programs that read it; whether its
+    images are the originals to the last bit could not be checked.
 
     "CVC-300" is frames 149 to 208 of CVC-ColonDB, and "CVC-ColonDB" 359 of its frames, all but 77
     to 97; bit-identical ones count as often as they occur there. All 62 test frames of
