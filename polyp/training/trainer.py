@@ -19,7 +19,7 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
 
     Args:
         precision: as for Lightning; or "auto": bfloat16 autocast on GPUs that have it, else
-            float32; or "bf16-auto": that, and bfloat16 autocast also on CPUs that multiply it natively.
+            float32; or "bf16-auto": that, and bfloat16 autocast on CPUs that multiply it natively.
             Elsewhere it takes many times as long as float32, and asking for it logs a warning.
         options: arguments of `lightning.Trainer`.
 

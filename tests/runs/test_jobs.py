@@ -110,7 +110,7 @@ def test_names_hold_no_folders_and_are_not_too_long():
     assert roots[0].startswith("data.root=-a,data=folder~")
 
 
-# --- going on
+# --- resuming
 
 
 def test_the_same_command_skips_what_is_finished_and_a_larger_one_adds(sweep, tmp_path):
