@@ -1,4 +1,4 @@
-"""All that pyproject.toml cannot say: configs/ is installed as the folder polyp/configs."""
+"""Installs configs/ as the folder polyp/configs, which pyproject.toml cannot express."""
 
 from setuptools import find_packages, setup
 

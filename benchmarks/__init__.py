@@ -1,4 +1,4 @@
-"""What everything costs, against what it may cost: see configs/benchmark.yaml.
+"""Measures cost against fixed targets: see configs/benchmark.yaml.
 
-Nothing is imported here: benchmarks.first_step is to cost a training run no time.
+Nothing is imported here, so that importing benchmarks.first_step takes no time.
 """

@@ -1,4 +1,4 @@
-"""How long a dataset is prepared, and how long training waits for data."""
+"""The time of preparing a dataset, and of waiting for data in training."""
 
 import tempfile
 import time
@@ -66,7 +66,7 @@ def _waiting(config: DictConfig) -> Result:
 
 
 class _Silent(SimpleProfiler):
-    """Takes times, and keeps them to itself at the end."""
+    """Measures times."""
 
     def describe(self) -> None:
         pass

@@ -30,7 +30,7 @@ class E2cnnUNet(nn.Module):
     """U-Net of C_N's regular fields, from image [B, 3, H, W] to logits [B, 1, H, W].
 
     Args:
-        widths: feature fields a level, from the finest to the coarsest.
+        widths: feature fields per level, from the finest to the coarsest.
         rotations: N.
         kernel_size: side of the square kernels, in pixels; odd.
     """

@@ -1,4 +1,4 @@
-"""What a training step of every network costs beside that of p4unet: one table."""
+"""The cost of a training step of every network, relative to p4unet: one table."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The figure of the benchmark: what an image costs as things grow."""
+"""The figure of the benchmark: the cost per image against size, batch and rotations."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from polyp.style import BLUE, STYLE, VERMILLION
 
 
 def scaling_figure(curves: Sequence[Curve], title: str) -> Figure:
-    """Milliseconds an image against image size, batch and rotations, beside the multiply-adds."""
+    """Milliseconds per image against image size, batch and rotations, beside the MACs."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(15, 6))
         panels = figure.subplots(1, len(curves), sharey=True)
@@ -48,7 +48,7 @@ def scaling_figure(curves: Sequence[Curve], title: str) -> Figure:
             axes.set_xlabel(AXES[curve.axis])
             axes.grid(axis="y", color="#E4E4E4")
             axes.set_axisbelow(True)
-        panels[0].set_ylabel("milliseconds an image")
+        panels[0].set_ylabel("milliseconds per image")
         figure.suptitle(title, fontsize=STYLE["axes.titlesize"])
         figure.legend(
             handles=[

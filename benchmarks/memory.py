@@ -1,4 +1,4 @@
-"""How much memory a training step takes beside its floor, and whether prediction stays flat."""
+"""Memory of a training step relative to its lower bound, and of many predictions."""
 
 import tempfile
 from pathlib import Path
@@ -19,7 +19,7 @@ PREDICTION_TARGET = 1.05
 
 
 def measure(config: DictConfig) -> list[Result]:
-    """Peak of two training steps over that of the floor's; peak of many predictions over few."""
+    """Peak of two training steps / that of the lower bound; peak of many predictions / of few."""
     results = []
     sizes = config.batch_size, config.image_size, config.device
     for name, model_config in config.models.items():
@@ -29,7 +29,7 @@ def measure(config: DictConfig) -> list[Result]:
         results.append(
             Result(
                 "memory",
-                f"{name}: peak of a training step / floor's",
+                f"{name}: peak of a training step / lower bound",
                 step / floor,
                 "×",
                 STEP_TARGET,
@@ -54,7 +54,7 @@ def measure(config: DictConfig) -> list[Result]:
 
 
 def step_peak(plain: dict, floor: bool, batch_size: int, image_size: int, device: str) -> float:
-    """Megabytes that building a model and training it takes."""
+    """The memory of building and training a model, in megabytes."""
     model_config = OmegaConf.create(plain)
     torch.ones(1, device=device)  # starts the device
     before = peak_megabytes(device)

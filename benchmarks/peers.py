@@ -23,8 +23,8 @@ def measure(config: DictConfig) -> list[Result | LeftOut]:
     """Construction, training step and inference: e2cnn's time over ours.
 
     e2cnn runs in float32, and its inference both as it is and exported; the faster one counts.
-    Ours is collapsed for inference. bfloat16 changes numbers, and has to be asked for: by
-    trainer.precision=bf16-mixed in training, by precision=bfloat16 in prediction.
+    Ours is collapsed for inference. bfloat16 changes numbers, so it is optional:
+    trainer.precision=bf16-mixed in training, precision=bfloat16 in prediction.
     """
     results: list[Result | LeftOut] = []
     groups: dict[Peer, dict[str, DictConfig]] = {}
@@ -41,7 +41,7 @@ def measure(config: DictConfig) -> list[Result | LeftOut]:
 
 
 def peer_of(model_config: DictConfig) -> Peer | None:
-    """What e2cnn is asked for to get the model's peer; None if it is of no group C_N."""
+    """The arguments of e2cnn's network of the same group; None if the group is not C_N."""
     layers = model_config.layers
     if layers.get("reflections") or layers.get("rotations") == "continuous":
         return None

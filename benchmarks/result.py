@@ -1,16 +1,16 @@
-"""What a measurement hands in: results, and what it had to leave out."""
+"""The results of a measurement, and what was skipped."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Result:
-    """One number, and what it should be.
+    """One number and its target.
 
     Attributes:
-        measure: the measurement that it is of, as configs/benchmark.yaml names it.
-        what: is measured.
-        value: the number; NaN where this machine cannot tell it.
+        measure: the measurement, as named in configs/benchmark.yaml.
+        what: what is measured.
+        value: the number; NaN if this machine cannot measure it.
         unit: of the number: "×" for a ratio, "s", "MB", …
         target: what it should not exceed, or should reach with `at_least`; None for a number that
             only explains others. Such numbers are in benchmark.csv alone.
@@ -36,7 +36,7 @@ class Result:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Something that was asked for, but could not be measured here, and why."""
+    """A measurement that is not possible here, with the reason."""
 
     measure: str
     what: str

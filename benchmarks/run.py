@@ -1,4 +1,4 @@
-"""Runs the measurements that are asked for."""
+"""Runs the chosen measurements."""
 
 from importlib import import_module
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an image costs in training and inference as it, the batch and the group grow."""
+"""The cost per image in training and inference, against size, batch and group."""
 
 import warnings
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class Curve:
         axis: what varies, a key of AXES.
         fixed: what does not, for a title.
         values: of the axis.
-        work: multiply-adds of a forward pass, an image.
-        training, inference: seconds an image.
+        work: multiply-adds of a forward pass, per image.
+        training, inference: seconds per image.
     """
 
     axis: str

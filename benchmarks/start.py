@@ -1,4 +1,4 @@
-"""How soon the command line answers, and how soon training begins."""
+"""The time until the command line answers, and until training starts."""
 
 import os
 import statistics
@@ -19,7 +19,7 @@ FIRST_STEP = "optimizer._target_=benchmarks.first_step.FirstStep"
 
 
 def measure(config: DictConfig) -> list[Result]:
-    """`train.py --cfg job`; `train.py` up to its first training step; and what these import."""
+    """The times of `train.py --cfg job` and of `train.py` to its first step, and their imports."""
     rounds = config.start.rounds
     command = " ".join(["train.py", *config.start.options])
     with tempfile.TemporaryDirectory() as folder:

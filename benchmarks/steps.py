@@ -1,8 +1,8 @@
-"""What a training step of each network costs, beside its floor.
+"""The cost of a training step of each network, relative to its lower bound.
 
-The floor of a network is the plain U-Net with the same number of channels, orientations counted,
-and the same kernel size: its convolutions are the same work, done by the same library routine. What
-a network takes beyond it is the price of equivariance.
+The lower bound is the plain U-Net with the same number of channels (fields times orientations) and
+the same kernel size: its convolutions are the same work, done by the same library routine. The
+rest is the price of equivariance.
 """
 
 from hydra.utils import instantiate
@@ -31,9 +31,9 @@ def measure(config: DictConfig) -> list[Result]:
         work = multiply_adds(model, config.image_size) / 1e9
         detail = (
             f"{seconds['step']:.3f} s / {seconds['floor']:.3f} s; {parameters:,} parameters, "
-            f"{work:.2f} G multiply-adds an image"
+            f"{work:.2f} G multiply-adds per image"
         )
-        what = f"{name}: training step / floor's"
+        what = f"{name}: training step / lower bound"
         ratio = seconds["step"] / seconds["floor"]
         results.append(Result("steps", what, ratio, "×", TARGETS.get(name), detail=detail))
     return results

@@ -1,4 +1,4 @@
-"""What the rotation sweep costs beyond the forward passes that it cannot do without."""
+"""The cost of the rotation sweep, relative to bare forward passes."""
 
 import torch
 from hydra.utils import instantiate

@@ -1,4 +1,4 @@
-"""Taking time and memory."""
+"""Measures time and memory."""
 
 import math
 import statistics
@@ -86,7 +86,7 @@ def peak_megabytes(device: torch.device | str) -> float:
     """The most memory that this process has had at any time, or had on the GPU; NaN if unknown."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")  # Linux alone tells the peak of this very process
+    status = Path("/proc/self/status")  # only on Linux: the peak of this process
     if not status.exists():
         return math.nan
     peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
@@ -94,7 +94,7 @@ def peak_megabytes(device: torch.device | str) -> float:
 
 
 def exponent(work: Sequence[float], cost: Sequence[float]) -> float:
-    """The power of the work that the cost grows with: the slope of a line through their logarithms.
+    """The exponent of cost against work: the slope of a line through their logarithms.
 
     1 is in proportion, more is super-linear.
     """

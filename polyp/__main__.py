@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polyp
 from polyp import commands
+from polyp.pipe import quiet_when_stdout_closes
 
 # Makes a shell call `polyp --complete` when TAB is pressed.
 COMPLETION = {
@@ -33,6 +34,7 @@ complete -c polyp -a '(COMP_LINE=(commandline -cp) polyp --complete 2>/dev/null)
 }
 
 
+@quiet_when_stdout_closes()
 def main() -> None:
     """The command line."""
     name, *arguments = sys.argv[1:] or ["--help"]
@@ -53,7 +55,7 @@ def main() -> None:
 
 
 def _summaries() -> dict[str, str]:
-    """The commands by name, and what the first line of each module says: none is imported."""
+    """The first line of each command's module, by command. No module is imported."""
     files = sorted(Path(commands.__file__).parent.glob("[a-z]*.py"))
     docs = {
         file.stem: ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) for file in files
@@ -98,8 +100,8 @@ def _complete(line: str) -> None:
     """Prints the completions of the last word of a command line, one per line."""
     words = line.split(maxsplit=2)
     if len(words) < 2 or (len(words) == 2 and not line[-1].isspace()):
-        begun = words[1] if len(words) == 2 else ""
-        print("\n".join(name for name in _summaries() if name.startswith(begun)))
+        prefix = words[1] if len(words) == 2 else ""
+        print("\n".join(name for name in _summaries() if name.startswith(prefix)))
     elif words[1] in _summaries():
         # Hydra skips the first word. Its completion for fish prints one candidate per line.
         os.environ["COMP_LINE"] = f"polyp {words[2] if len(words) == 3 else ''}"

@@ -28,12 +28,13 @@ from polyp.cli_paths import quote_path_overrides
 from polyp.errors import UserError
 from polyp.files import FULL
 from polyp.help import command_help
+from polyp.pipe import quiet_when_stdout_closes
 from polyp.runs.processes import first_process
 from polyp.runs.traces import no_empty_folder
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
-# Faults of the machine, not of the program, and the file's name says which.
+# Errors of the disk, not of the program. The message names the file.
 DISK_ERRORS = FULL | {
     *(errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR),
     *(errno.ENAMETOOLONG, errno.ELOOP),
@@ -42,7 +43,7 @@ DISK_ERRORS = FULL | {
 # Keys of folders that Hydra makes.
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 
-# Keys whose values are paths, taken as they are pasted.
+# Keys whose values are paths. They may hold characters that mean something to Hydra.
 PATHS = {
     *("run", "runs", "input", "output", "maps", "archive"),
     *("resume", "init_from"),
@@ -50,8 +51,8 @@ PATHS = {
     *FOLDERS,
 }
 
-# How lines of messages begin that tell of Hydra's insides, not of what to do.
-INSIDES = ("object_type=", "Set the environ", "Config search path:", "provider=")
+# The first words of lines in Hydra's messages that do not help a user.
+HYDRA_DETAILS = ("object_type=", "Set the environ", "Config search path:", "provider=")
 
 # Hydra's groups of configs that come with the packages of the extra `sweeps`.
 PLUGINS = ("hydra/launcher/", "hydra/sweeper/")
@@ -60,31 +61,31 @@ PLUGINS = ("hydra/launcher/", "hydra/sweeper/")
 def command_line(
     config_name: str, around: Callable[[], AbstractContextManager] = nullcontext
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """Decorates a function of a config as `hydra.main` does, and ends its errors in one line.
+    """Decorates a function of a config as `hydra.main` does, and reports errors in one line.
 
-    The line goes to standard error and the exit status is 1. HYDRA_FULL_ERROR=1 shows the whole
-    traceback instead, and a mistake of the program's own always does.
+    The line is printed to standard error and the exit status is 1. With HYDRA_FULL_ERROR=1 the
+    whole traceback is shown instead. A bug in the program always shows its traceback.
 
     Args:
         config_name: one of the configs of the package.
-        around: what surrounds the whole command, with all jobs of a sweep.
+        around: a context manager around the whole command, with all jobs of a sweep.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
-        asked = os.environ.get(FULL_ERROR, "0")
+        full_error = os.environ.get(FULL_ERROR, "0")
 
         @functools.wraps(function)
         def task(config: DictConfig) -> Any:
             folder = Path(HydraConfig.get().runtime.output_dir)
             try:
                 # The environment is for processes that the function starts.
-                with no_empty_folder(folder), _environment(asked):
-                    if HydraConfig.get().mode is RunMode.RUN:  # else each job does it
+                with no_empty_folder(folder), _environment(full_error):
+                    if HydraConfig.get().mode is RunMode.RUN:  # in a sweep each job does it
                         schema.check(config_name, config, _usage(function))
                     return function(config)
             except Exception as error:
-                # In a sweep Hydra must see the error, to go on with the other jobs.
-                if asked != "0" or HydraConfig.get().mode is not RunMode.RUN:
+                # In a sweep Hydra must see the error, to continue with the other jobs.
+                if full_error != "0" or HydraConfig.get().mode is not RunMode.RUN:
                     raise
                 _end(error)
 
@@ -93,9 +94,10 @@ def command_line(
         )(task)
 
         @functools.wraps(function)
+        @quiet_when_stdout_closes()
         def command() -> None:
             _typed[:] = sys.argv
-            options = get_args_parser().parse_known_args(sys.argv[1:])[0]
+            options, unknown = get_args_parser().parse_known_args(sys.argv[1:])
             if options.help:
                 print(_help(config_name, function, options))
                 return
@@ -103,17 +105,18 @@ def command_line(
             if not first_process():
                 _write_no_files()
             try:
-                # Else Hydra prints its own account of an error, and exits.
+                # Otherwise Hydra prints the error itself and exits.
                 with _environment("1"), around():
-                    _check_overrides(sys.argv[1:])
+                    _check_options(unknown, _usage(function))
+                    _check_overrides(sys.argv[1:], _usage(function))
                     main()
             except KeyboardInterrupt:
                 print("Interrupted.", file=sys.stderr)
                 sys.exit(128 + signal.SIGINT)
             except Exception as error:
-                if asked != "0":
+                if full_error != "0":
                     raise
-                _end(error, config_name)
+                _end(error, config_name, _usage(function))
             finally:
                 _typed.clear()
 
@@ -132,7 +135,7 @@ def _help(config_name: str, function: Callable, options: argparse.Namespace) -> 
 
 
 def configs_folder() -> Path:
-    """Where the YAMLs are: within the installed package, and beside it in a checkout."""
+    """The folder of the configs: in the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
@@ -141,7 +144,7 @@ def configs_folder() -> Path:
 _typed: list[str] = []  # the command line, before paths are put in quotes
 
 
-def told() -> list[str]:
+def typed_command() -> list[str]:
     """The command and its arguments, as a user would type them."""
     script, *arguments = _typed or sys.argv
     if Path(script).resolve().parent == Path(__file__).resolve().parent / "commands":
@@ -150,7 +153,7 @@ def told() -> list[str]:
 
 
 def key_of(override: str) -> str:
-    """The key that an override is of: "data.root" of "+data.root=/data"."""
+    """The key of an override: "data.root" of "+data.root=/data"."""
     return override.split("=")[0].lstrip("+")
 
 
@@ -160,10 +163,10 @@ def named_keys() -> set[str]:
 
 
 def _write_no_files() -> None:
-    """Leaves the run's folder and its log to the first of the processes that train together."""
+    """Lets only the first of the processes that train together write the run's folder and log."""
     overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
     quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
-    # Where no folder is named, each process would make one of its own, named by its own second.
+    # Without a named folder each process would make its own, named by the time of its start.
     if not any(override.startswith("hydra.run.dir=") for override in overrides):
         quiet.append("hydra.run.dir=.")
     # Hydra wants all overrides in one place.
@@ -184,30 +187,40 @@ def _environment(full_error: str) -> Iterator[None]:
             os.environ[FULL_ERROR] = before
 
 
-def _check_overrides(arguments: list[str]) -> None:
-    """Refuses what Hydra would accept or fail at, before it makes any folder.
+def _check_options(unknown: list[str], usage: str) -> None:
+    """Raises UserError for arguments that Hydra's own parser does not know."""
+    for argument in unknown:
+        if argument.startswith("-"):
+            raise UserError(f"{argument}: no such option; use KEY=VALUE without dashes: {usage}")
+        raise UserError(f"{argument}: options such as --config-dir must come before KEY=VALUE")
+
+
+def _check_overrides(arguments: list[str], usage: str) -> None:
+    """Rejects what Hydra would accept, or explain badly, before it makes any folder.
 
     Raises:
-        UserError: a group is given no names of files, a folder no path, or an argument cannot be
-            parsed.
+        UserError: an argument cannot be parsed, the value of a group is not the name of a file, or
+            that of a folder is not a path.
     """
     parser = OverridesParser.create()
-    for argument in arguments:
-        if "=" not in argument or argument.startswith("-"):
+    for argument in get_args_parser().parse_known_args(arguments)[0].overrides:
+        if argument.startswith("~"):  # removes a key
             continue
+        if "=" not in argument:
+            raise UserError(f"{argument}: must be KEY=VALUE: {usage}")
         try:
             override = parser.parse_override(argument)
         except HydraException as error:
             raise UserError(
-                f"{argument}: cannot be parsed; a value with other characters than letters, "
-                "digits and _-+./:%@?|, such as spaces and umlauts, needs quotes of its own: "
+                f"{argument}: cannot be parsed; a value with characters other than letters, "
+                "digits and _-+./:%@?|, such as spaces and umlauts, needs its own quotes: "
                 "'KEY=\"VALUE\"'"
             ) from error
         if override.is_sweep_override():
             continue
         group, value = str(override.key_or_group), override.value()
         if group in FOLDERS:
-            schema.require(group, value, schema.PLACE)
+            schema.require(group, value, schema.OUTPUT_PATH)
         folder = configs_folder() / group
         names = value if isinstance(value, list) else [value]
         if folder.is_dir() and not all(isinstance(name, str) for name in names):
@@ -216,27 +229,29 @@ def _check_overrides(arguments: list[str]) -> None:
 
 
 def _usage(function: Callable) -> str:
-    """How a command is called."""
+    """The usage of a command, such as `polyp export run=PATH output=FILE.onnx`."""
     return _summary(function).partition("`")[2].partition("`")[0]
 
 
 def _summary(function: Callable) -> str:
-    """What a command does, and how it is called: the first line of its module."""
+    """The purpose and usage of a command: the first line of its module."""
     return (sys.modules[function.__module__].__doc__ or "").splitlines()[0]
 
 
-def _end(error: Exception, config_name: str | None = None) -> NoReturn:
+def _end(error: Exception, config_name: str | None = None, usage: str = "") -> NoReturn:
     message = user_message(error)
     if message is None:
         raise error
     if config_name is not None:
         message = _with_nearest_key(message, config_name)
+    if missing := re.match("You must specify '([^']+)'", message):  # a group without a default
+        message = f"{missing[1]}= is missing: {usage}"
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
 
 
 def user_message(error: BaseException) -> str | None:
-    """One line for a mistake that a user can mend; None for a mistake of the program's own."""
+    """One line for a mistake that a user can correct; None for a bug in the program."""
     chain = []
     cause: BaseException | None = error
     while cause is not None:
@@ -248,16 +263,15 @@ def user_message(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
             return one_line(f"{cause.filename or 'writing a file'}: {cause.strerror}")
     for cause in chain:
-        if isinstance(cause, MissingConfigException) and _is_plugin(cause.missing_cfg_file):
-            more = "the extra `sweeps` installs more"
-            return one_line(f"{cause}\n{more}")
+        if isinstance(cause, MissingConfigException):
+            return _missing_config(cause)
         if isinstance(cause, HydraException | OmegaConfBaseException):
             return one_line(str(cause))
     return None
 
 
 def _with_nearest_key(message: str, config_name: str) -> str:
-    """Hydra's message of a key that there is none of, in words that help."""
+    """Explains Hydra's message about an unknown key, and suggests the nearest one."""
     found = re.match("Could not override '([^']+)'", message)
     if found is None:
         return message
@@ -266,15 +280,18 @@ def _with_nearest_key(message: str, config_name: str) -> str:
     try:
         with initialize_config_dir(str(configs_folder()), version_base="1.3"):
             config = compose(config_name, others, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException):  # a second fault, told when this is mended
+    except (
+        HydraException,
+        OmegaConfBaseException,
+    ):  # a second mistake: reported once this one is corrected
         return message
     plain: Any = OmegaConf.to_container(config)
     known = {*config.hydra.runtime.choices, *_keys(plain)}
     if key in known:  # and its value is a mapping
-        return f"{key}: its value has a key that is not there; --cfg job shows all"
+        return f"{key}: unknown key in its value; --cfg job shows all keys"
     nearest = difflib.get_close_matches(key, known, 1)
-    hint = f"did you mean {nearest[0]}?" if nearest else "--cfg job shows all"
-    return f"{key}: there is no such key; {hint} (with + in front a new one is added)"
+    hint = f"did you mean {nearest[0]}?" if nearest else "--cfg job shows all keys"
+    return f"{key}: no such key; {hint} (+{key}= adds a new key)"
 
 
 def _keys(config: dict, above: str = "") -> Iterator[str]:
@@ -285,7 +302,7 @@ def _keys(config: dict, above: str = "") -> Iterator[str]:
 
 
 def _with_key(message: str, outer: BaseException | None) -> str:
-    """The message of a class about an argument, with the config's key of the class in front.
+    """Puts the config key of a class in front of its message about an argument.
 
     "kernel_size=2: …" becomes "model.layers.kernel_size=2: …".
     """
@@ -294,11 +311,19 @@ def _with_key(message: str, outer: BaseException | None) -> str:
     return f"{key[1]}.{message}" if key and named else message
 
 
-def _is_plugin(config: str | None) -> bool:
-    return config is not None and config.startswith(PLUGINS)
+def _missing_config(error: MissingConfigException) -> str:
+    """The choices of a group of which a config was named that does not exist."""
+    file = error.missing_cfg_file or ""
+    if file.startswith(PLUGINS):
+        return one_line(f"{error}\nthe extra `sweeps` installs more")
+    group, _, name = file.rpartition("/")
+    choices = [choice for choice in error.options or [] if choice != "base"]
+    if not choices:
+        return one_line(str(error))
+    return f"{group}={name}: no such config; choose one of {', '.join(choices)}"
 
 
 def one_line(text: str) -> str:
-    """The lines of a message in one."""
+    """Joins the lines of a message."""
     lines = (line.strip() for line in text.splitlines())
-    return "; ".join(line for line in lines if line and not line.startswith(INSIDES))
+    return "; ".join(line for line in lines if line and not line.startswith(HYDRA_DETAILS))

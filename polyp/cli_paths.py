@@ -1,4 +1,4 @@
-"""Paths on the command line as they are pasted, also with signs that mean something to Hydra."""
+"""Paths on the command line, also with characters that mean something to Hydra."""
 
 from collections.abc import Collection, Sequence
 
@@ -8,14 +8,13 @@ from hydra.core.override_parser.types import Quote, QuotedString
 def quote_path_overrides(argv: Sequence[str], keys: Collection[str]) -> list[str]:
     """The arguments with the values of some keys in quotes, so that Hydra takes them as they are.
 
-    What has quotes already, `null` and an empty value stay as they are. `[A,B]` is a list, whose
-    elements are quoted each: a path with a comma needs quotes of its own there. In a multirun
-    commas and `choice(…)` are Hydra's, as in `-m data.root=A,B`, so values with them are left
-    alone.
+    Quoted values, `null` and empty values are not changed. In a list `[A,B]` each element is
+    quoted, so a path with a comma needs its own quotes there. In a multirun Hydra reads commas and
+    `choice(…)` as several values, as in `-m data.root=A,B`, so such values are not changed.
 
     Args:
         argv: arguments, such as ["run=outputs/sweeps/model=unet,seed=0", "angles=[90]"].
-        keys: those whose values are paths, such as {"run", "data.root"}.
+        keys: the keys whose values are paths, such as {"run", "data.root"}.
     """
     sweeping = any(argument in ("-m", "--multirun") for argument in argv)
     return [_quoted_override(argument, keys, sweeping) for argument in argv]
@@ -40,7 +39,7 @@ def _quoted(path: str) -> str:
 
 
 def _elements(value: str) -> list[str] | None:
-    """Those of a list `[A,B]`; None if it is none, as `[ab]*/[cd]` is none."""
+    """The elements of a list `[A,B]`; None if it is not a list, such as `[ab]*/[cd]`."""
     if not value.startswith("["):
         return None
     elements, start, depth, place = [], 1, 0, 0
@@ -59,7 +58,7 @@ def _elements(value: str) -> list[str] | None:
 
 
 def _end_of_quotes(text: str, start: int) -> int | None:
-    """Where a text in quotes that begins at `start` ends; None if none begins there."""
+    """The end of the quoted text that begins at `start`; None if none begins there."""
     if text[start] not in "'\"":
         return None
     place = start + 1

@@ -1,8 +1,8 @@
-"""The one exception for mistakes that a user can mend."""
+"""The exception for mistakes of the user."""
 
 
 class UserError(ValueError):
-    """A mistake that a user can mend. Its message is one line: what is wrong, where, the way out.
+    """A mistake of the user. Its message is one line: where, what is wrong, and what to do.
 
     The command line prints the message and exits with status 1, without a traceback.
     """

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that no half-written file is ever left."""
 
 import errno
 import json
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# No space, the user's quota is used up, larger than a file may be.
+# No space left, quota exceeded, file too large.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -19,7 +19,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         with atomic_path(folder / "curve.png") as temporary:
             figure.savefig(temporary)
 
-    An interrupted or failed block leaves whatever stood at `path` as it was, and no temporary file
+    If the block fails or is interrupted, `path` is unchanged and the temporary file is removed
     (a killed process may leave one, whose name starts with a dot). The temporary path has the
     suffix of `path`, for writers that choose the format by it. Missing parent folders are made.
 

@@ -18,20 +18,20 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf, open_dict
 
 WIDTH = 110
-COLUMN = 40  # where descriptions begin
+COLUMN = 40  # of the descriptions
 
 FOOTER = """\
 More:
   --cfg job            print the whole config, and run nothing
   --config-dir MINE    add a folder of your own configs (before KEY=VALUE)
   -m KEY=A,B           run once for each value
-  hydra.run.dir=PATH   where the log of Hydra goes, and a run of `polyp train`"""
+  hydra.run.dir=PATH   the folder of the run (`polyp train`), or of the log"""
 
 
 def command_help(
     folder: Path, config_name: str, summary: str, overrides: list[str], more: str | None = None
 ) -> str:
-    """The help of a command, with the values that it has with these overrides.
+    """The help of a command, with its values under these overrides.
 
     Args:
         folder: of the configs.
@@ -44,7 +44,7 @@ def command_help(
     if more is not None:
         path.prepend("command-line", f"file://{Path(more).resolve()}", SearchPathQuery("schema"))
     loader = ConfigLoaderImpl(path)
-    # In this mode groups that have to be chosen may be left open.
+    # In this mode required groups may be missing.
     arguments = config_name, overrides, RunMode.MULTIRUN
     config = loader.load_configuration(*arguments)
     defaults = loader.compute_defaults_list(*arguments).defaults
@@ -82,14 +82,14 @@ def command_help(
 
 
 def _groups(file: Path) -> dict[str, Any]:
-    """The groups in the defaults list of a config, with what it chooses of each."""
+    """The groups in the defaults list of a config, with the default choice of each."""
     entries = yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])
     pairs = {k: v for entry in entries if isinstance(entry, dict) for k, v in entry.items()}
     return {name: chosen for name, chosen in pairs.items() if not name.startswith("override ")}
 
 
 def _choice(group: str, default: Any, choices: Any, found: Sequence[ResultDefault]) -> Any:
-    """What is chosen of a group: one name, or a list of them where the default is a list."""
+    """The choice of a group: one name, or a list of names if the default is a list."""
     if not isinstance(default, list):
         return choices.get(group, default)
     paths = [each.config_path or "" for each in found]
@@ -147,7 +147,7 @@ def descriptions(file: Path, package: str) -> dict[str, str]:
 
 
 def _described(key: str, described: dict[str, str]) -> str:
-    """The comment of a key, or of the nearest one that it lies within."""
+    """The comment of a key, or of the nearest key around it."""
     while key not in described and "." in key:
         key = key.rpartition(".")[0]
     return described.get(key, "")
@@ -184,7 +184,7 @@ def _indent(line: str) -> int:
 
 
 def _entry(option: str, text: str) -> list[str]:
-    """An option, and beside or below it the text."""
+    """An option with its text beside or below it."""
     wrapped = textwrap.wrap(text, WIDTH - COLUMN) or [""]
     option = f"  {option}"
     if len(option) < COLUMN:
@@ -194,7 +194,7 @@ def _entry(option: str, text: str) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """As it would be given on the command line."""
+    """A value as it is written on the command line."""
     if value is None:
         return "null"
     if value == "???":

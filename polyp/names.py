@@ -1,9 +1,9 @@
-"""What models and datasets are called in tables, figures and the viewer."""
+"""Names of models and datasets in tables, figures and the viewer."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
-# By config. Those of other packages, and of users, are called as their config.
+# By config. Models of users and other packages are named as their config.
 MODELS = {
     "unet": "plain U-Net",
     "unet_wide": "wide plain U-Net",

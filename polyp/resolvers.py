@@ -1,4 +1,4 @@
-"""What configs can compute; importing this module makes it known to OmegaConf."""
+"""Resolvers for configs. Importing this module registers them with OmegaConf."""
 
 from collections.abc import Sized
 

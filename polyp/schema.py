@@ -1,7 +1,7 @@
-"""What each key of the configs may be, checked before anything is built.
+"""Types and ranges of all config keys, checked before anything is built.
 
-Arguments of classes are listed by the class, wherever a config names it as `_target_`; the other
-keys by command. What is not listed is free, as are the arguments of users' own classes.
+Arguments of classes are listed by class, wherever a config names it as `_target_`, and other keys
+by command. Keys that are not listed, such as arguments of users' own classes, are not checked.
 """
 
 import math
@@ -53,7 +53,7 @@ def number(
 ) -> Rule:
     """A finite number: from `least` to `most`, above `above` and below `below`."""
     ends = {"at least": least, "above": above, "at most": most, "below": below}
-    told = " and ".join(f"{name} {end:.12g}" for name, end in ends.items() if math.isfinite(end))
+    bounds = " and ".join(f"{name} {end:.12g}" for name, end in ends.items() if math.isfinite(end))
     return Rule(
         lambda value: (
             isinstance(value, int | float)
@@ -62,17 +62,17 @@ def number(
             and least <= value <= most
             and above < value < below
         ),
-        f"a number {told}" if told else "a finite number",
+        f"a number {bounds}" if bounds else "a finite number",
     )
 
 
 def one_of(*choices: Any) -> Rule:
     """One of some values."""
-    told = ["true" if c is True else "false" if c is False else str(c) for c in choices]
+    names = ["true" if c is True else "false" if c is False else str(c) for c in choices]
     return Rule(
         # By type too: 1 is not true.
         lambda value: any(type(value) is type(c) and value == c for c in choices),
-        " or ".join(filter(None, [", ".join(told[:-1]), told[-1]])),
+        " or ".join(filter(None, [", ".join(names[:-1]), names[-1]])),
     )
 
 
@@ -98,7 +98,7 @@ def either(one: Rule, other: Rule) -> Rule:
 
 def mapping_of(rule: Rule, least: int = 0) -> Rule:
     """A mapping, each of whose values keeps a rule, with at least so many."""
-    least_told = f" of at least {least}" if least else ""
+    at_least = f" of at least {least}" if least else ""
     return Rule(
         lambda value: (
             isinstance(value, dict)
@@ -106,7 +106,7 @@ def mapping_of(rule: Rule, least: int = 0) -> Rule:
             and all(isinstance(name, str) for name in value)
             and all(map(rule.test, value.values()))
         ),
-        f"a mapping{least_told}, and each value {rule.wanted}",
+        f"a mapping{at_least}, and each value {rule.wanted}",
     )
 
 
@@ -133,7 +133,7 @@ PATHS = Rule(
     lambda value: PATH.test(value) or (value != [] and list_of(PATH).test(value)),
     "a path, or a list of paths",
 )
-PLACE = Rule(  # written to, so what is more likely a mistake makes no folder
+OUTPUT_PATH = Rule(  # written to, so what is more likely a mistake makes no folder
     lambda value: (
         isinstance(value, str)
         and value.lower() not in ("", "true", "false", "???")
@@ -170,11 +170,11 @@ PAIR = Rule(
     lambda value: isinstance(value, list) and len(value) == 2 and all(map(WORD.test, value)),
     "a pair of systems, as [A,B]",
 )
-ANGLES = list_of(number())  # in degrees; the rest is said by polyp.evaluation.check_angles
+ANGLES = list_of(number())  # in degrees; polyp.evaluation.check_angles checks the rest
 WEIGHT = number(least=0, most=1e6)
 SEED = whole(0, 2**32 - 1)
 
-# --- arguments of classes: their types and ranges. Which words a class knows, it says itself.
+# --- arguments of classes: types and ranges. Each class checks its own choices of words.
 
 # Larger ones take hours to build, or more memory than there is.
 KERNEL_SIZE = whole(1, 15, odd=True)
@@ -223,7 +223,7 @@ DATA = {
     "augmentation": list_of(PART),
     "seed": SEED,
     "num_workers": whole(0, 256),
-    "cache": optional(PLACE),
+    "cache": optional(OUTPUT_PATH),
 }
 ROOT = {"root": PATH}
 # Names, or values or colours by name: see polyp.data.Labels.
@@ -366,7 +366,7 @@ COMMANDS: Mapping[str, Mapping[str, Rule]] = {
     "evaluate": {
         "run": optional(PATH),
         "maps": optional(PATH),
-        "output": optional(PLACE),
+        "output": optional(OUTPUT_PATH),
         "part": one_of("own", "all", "train", "val", "test"),
         "device": WORD,
         "data": SECTION,
@@ -377,7 +377,7 @@ COMMANDS: Mapping[str, Mapping[str, Rule]] = {
     "predict": {
         "run": PATH,
         "input": PATHS,
-        "output": PLACE,
+        "output": OUTPUT_PATH,
         "recursive": TRUTH,
         "threshold": optional(number(above=0, below=1)),
         "probabilities": one_of(True, False, 8, 16),
@@ -394,11 +394,11 @@ COMMANDS: Mapping[str, Mapping[str, Rule]] = {
         "data": SECTION,
         "data.root": optional(PATH),
     },
-    "export": {"run": PATH, "output": PLACE, "overwrite": TRUTH},
-    "archive": {"runs": PATHS, "output": PLACE},
+    "export": {"run": PATH, "output": OUTPUT_PATH, "overwrite": TRUTH},
+    "archive": {"runs": PATHS, "output": OUTPUT_PATH},
     "compare": {
         "runs": PATHS,
-        "output": PLACE,
+        "output": OUTPUT_PATH,
         "outlier_dice": number(least=0, most=1),
         "viewer": TRUTH,
         "comparisons": optional(list_of(PAIR)),
@@ -475,7 +475,7 @@ def check(command: str, config: DictConfig, usage: str) -> None:
     Args:
         command: the name of its file, such as "train".
         config: what is to be checked.
-        usage: how the command is called, for one who has left something out.
+        usage: of the command, shown if a required key is missing.
 
     Raises:
         UserError: a value is missing, of another type or out of its range.
@@ -498,7 +498,7 @@ def check(command: str, config: DictConfig, usage: str) -> None:
 
 
 def _missing(config: DictConfig) -> list[str]:
-    """Keys that have to be given; not those that refer to them."""
+    """Required keys without a value, but not the keys that refer to them."""
     plain: Any = OmegaConf.to_container(config)
     return sorted(key for key, value in flat(plain).items() if value == "???")
 
@@ -510,7 +510,7 @@ def _check(node: Any, argument: str, key: str, rule: Rule) -> None:
         value = node[argument]
         if OmegaConf.is_config(value):
             value = OmegaConf.to_container(value, resolve=True)
-    except InterpolationKeyError:  # of what training alone has, as ${seed} in a download
+    except InterpolationKeyError:  # of a key that only training has, such as ${seed} in a download
         return
     require(key, value, rule)
 
@@ -525,7 +525,7 @@ def _nodes(config: DictConfig, above: str = "") -> Iterator[tuple[str, DictConfi
     """The mappings in a config that name a class, by key."""
     names: list[Any] = list(config)
     for name in names:
-        # What refers to another place is visited there.
+        # A reference is visited at its target.
         if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name):
             continue
         node, key = config[name], f"{above}{name}"
@@ -536,7 +536,7 @@ def _nodes(config: DictConfig, above: str = "") -> Iterator[tuple[str, DictConfi
 
 
 def _shown(value: Any) -> str:
-    """As it would be given on the command line, but not at length."""
+    """A value as it is written on the command line, shortened."""
     if value is None:
         shown = "null"
     elif isinstance(value, list):

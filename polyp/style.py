@@ -1,4 +1,4 @@
-"""How all figures look: colours that colour-blind people can tell apart, sizes and file formats."""
+"""The style of all figures: colours (colour-blind safe), sizes and file formats."""
 
 import io
 
@@ -38,7 +38,7 @@ OUTLIERS = {
     "alpha": 0.6,
 }
 
-# Each with what keeps the time of writing out of the file.
+# Formats, each with the metadata that removes the date: the same figure gives the same file.
 FORMATS = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 

@@ -144,7 +144,7 @@ def run(command: str, overrides: list[str], folder: Path) -> Outcome:
         os.chdir(before)
         sys.argv = argv
         GlobalHydra.instance().clear()
-        traces._there.clear()  # a process runs one command
+        traces._existing.clear()  # a process runs one command
     left = sorted(str(p.relative_to(folder)) for p in set(folder.rglob("*")) - there)
     return Outcome(status, errors.getvalue(), left)
 

@@ -1,4 +1,4 @@
-"""The command `polyp`: what it says, completes and starts, and its doors in the checkout."""
+"""The command `polyp`: its output, completion, and the scripts of the checkout."""
 
 import importlib
 import importlib.util
@@ -12,7 +12,8 @@ import pytest
 
 import polyp
 from polyp.__main__ import main
-from polyp.cli import told
+from polyp.cli import typed_command
+from polyp.pipe import quiet_when_stdout_closes
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
@@ -39,7 +40,12 @@ def said(monkeypatch, capsys):
 
     def run(*arguments: str) -> list[str]:
         monkeypatch.setattr(sys, "argv", ["polyp", *arguments])
-        for command in ("train", "predict"):  # that it is imported already makes `runpy` warn
+        for command in (
+            "train",
+            "predict",
+            "export",
+            "download",
+        ):  # that it is imported already makes `runpy` warn
             monkeypatch.delitem(sys.modules, f"polyp.commands.{command}", raising=False)
         main()
         return capsys.readouterr().out.splitlines()
@@ -49,7 +55,7 @@ def said(monkeypatch, capsys):
 
 @pytest.fixture
 def completed(said, monkeypatch):
-    """What a command line can go on with."""
+    """The completions of a command line."""
 
     def run(line: str) -> set[str]:
         monkeypatch.setenv("COMP_LINE", line)
@@ -125,11 +131,60 @@ def test_bash_completes(tmp_path):
     assert done.stdout == "model=p4unet_small\n"
 
 
-# --- doors
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["predict", "--help"], ["export", "--cfg", "job"]]
+)
+def test_a_reader_that_ends_early_is_no_error(arguments, buffered):
+    """As `polyp train --help | head`: nothing reads the pipe any more."""
+    read, write = os.pipe()
+    os.close(read)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "" if buffered else "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "polyp", *arguments],
+        env=environment,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_another_broken_pipe_is_raised():
+    with pytest.raises(BrokenPipeError), quiet_when_stdout_closes():
+        raise BrokenPipeError
 
 
 @pytest.mark.parametrize(
-    ("door", "command"),
+    ("arguments", "line"),
+    [
+        (
+            ["export", "--output", "a"],
+            "--output: no such option; use KEY=VALUE without dashes: polyp export",
+        ),
+        (["export", "run=a", "--cfg", "job", "output=b"], "output=b: options such as --config-dir"),
+        (["export", "outputs/p4"], "outputs/p4: must be KEY=VALUE: polyp export run=PATH"),
+        (["download"], "data= is missing: polyp download data=kvasir"),
+    ],
+)
+def test_wrong_arguments_are_explained(said, capsys, arguments, line):
+    with pytest.raises(SystemExit) as stop:
+        said(*arguments)
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.startswith(f"error: {line}")
+
+
+# --- scripts of the checkout
+
+
+@pytest.mark.parametrize(
+    ("script", "command"),
     [
         ("train", "train"),
         ("scripts/evaluate", "evaluate"),
@@ -143,23 +198,23 @@ def test_bash_completes(tmp_path):
         ("scripts/rotation_error", "rotation_error"),
     ],
 )
-def test_a_file_of_the_checkout_is_the_same_function(door, command):
-    spec = importlib.util.spec_from_file_location("door", ROOT / f"{door}.py")
+def test_a_file_of_the_checkout_is_the_same_function(script, command):
+    spec = importlib.util.spec_from_file_location("script", ROOT / f"{script}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.main is importlib.import_module(f"polyp.commands.{command}").main
 
 
-@pytest.mark.parametrize("door", ["train", "scripts/predict", "scripts/benchmark"])
-def test_it_is_found_from_any_folder(door, tmp_path):
-    done = shell(sys.executable, str(ROOT / f"{door}.py"), "--cfg", "job", cwd=tmp_path)
+@pytest.mark.parametrize("script", ["train", "scripts/predict", "scripts/benchmark"])
+def test_it_is_found_from_any_folder(script, tmp_path):
+    done = shell(sys.executable, str(ROOT / f"{script}.py"), "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_tells_how_it_was_started(monkeypatch):
+def test_the_command_as_the_user_typed_it(monkeypatch):
     train = Path(polyp.__file__).parent / "commands" / "train.py"
     monkeypatch.setattr(sys, "argv", [str(train), "model=unet"])
-    assert told() == ["polyp", "train", "model=unet"]
+    assert typed_command() == ["polyp", "train", "model=unet"]
     monkeypatch.setattr(sys, "argv", ["scripts/evaluate.py", "run=a"])
-    assert told() == ["python", "scripts/evaluate.py", "run=a"]
+    assert typed_command() == ["python", "scripts/evaluate.py", "run=a"]

@@ -98,7 +98,7 @@ def test_a_mistake_beside_it(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["train.py", "--help", "data=kvasri"])
     with pytest.raises(SystemExit):
         importlib.import_module("polyp.commands.train").main()
-    assert "Could not find 'data/kvasri'" in capsys.readouterr().err
+    assert "data=kvasri: no such config" in capsys.readouterr().err
 
 
 def test_own_configs_are_listed(helped, tmp_path):

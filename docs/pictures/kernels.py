@@ -24,7 +24,7 @@ from polyp.layers import (
     SteerableLayers,
 )
 
-# Rows of each picture: what they are called, and a family of C_N with the number of its rotations.
+# Rows of each picture: label, a family of C_N, and its number of rotations.
 FAMILIES = {
     "p4": {"p4, 5×5": (P4Layers(5), 4)},
     "se2": {
@@ -48,7 +48,7 @@ def kernels(family: LayerFamily, rotations: int) -> dict[int, np.ndarray]:
 
 
 def picture(rows: dict[str, tuple[LayerFamily, int]]) -> Figure:
-    """A row per family, a column per angle; below each kernel its norm, as a part of the first."""
+    """A row per family, a column per angle; below each kernel its norm, relative to the first."""
     drawn = {name: kernels(*family) for name, family in rows.items()}
     angles = [angle for angle in ANGLES if all(angle in row for row in drawn.values())]
     if len(next(iter(drawn.values()))) == 4:

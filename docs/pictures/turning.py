@@ -1,4 +1,4 @@
-"""Makes docs/images/turning.webp, the picture that opens the README, from a page of `polyp view`.
+"""Makes docs/images/turning.webp, the first picture of the README, from a page of `polyp view`.
 
     polyp train model=unet_small data.image_size=128 trainer.max_epochs=10 'name=plain U-Net' \\
         hydra.run.dir=outputs/plain
@@ -22,7 +22,7 @@ from selenium.webdriver.chrome.service import Service
 
 IMAGE = 3  # the most inconsistent one
 EVERY = 2  # every other angle of the page
-MILLISECONDS = 120  # a picture
+MILLISECONDS = 120  # per picture
 
 
 def frames(page: Path) -> list[Image.Image]:

@@ -1,4 +1,4 @@
-"""The commands, a module for each: `polyp NAME` is its `main`, and so are train.py and scripts/.
+"""One module per command. `polyp NAME`, train.py and scripts/ call its `main`.
 
-Each imports what it needs when it runs: `--help` and `--cfg job` do not import torch.
+Each imports what it needs when it runs, so `--help` and `--cfg job` do not import torch.
 """

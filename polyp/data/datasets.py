@@ -24,8 +24,7 @@ class Dataset(ABC):
     Attributes:
         name: what messages call the dataset.
         num_classes: of its masks, with the background.
-        external: whether it is a test set for networks that are trained elsewhere: nothing is ever
-            trained on it.
+        external: whether it is a test set only; training on it is an error.
         expected: how many samples the whole dataset has; None where that is not known.
     """
 
@@ -39,7 +38,7 @@ class Dataset(ABC):
         """All samples, in an order that does not depend on the machine.
 
         Raises:
-            UserError: there is no dataset at the place.
+            UserError: there is no dataset in the folder.
         """
 
     def faults(self) -> list[str]:
@@ -47,7 +46,7 @@ class Dataset(ABC):
         return []
 
     def authors_split(self) -> Split | None:
-        """The published ids of "train", "test" and, where the authors divide so, "val"."""
+        """The published ids of "train", "test" and, where the authors name one, "val"."""
         return None
 
     @abstractmethod
@@ -55,15 +54,15 @@ class Dataset(ABC):
         """Image uint8 [H, W, C] and mask uint8 [H, W] of class indices, 0 for the background.
 
         Raises:
-            UserError: a file of it cannot be used.
+            UserError: a file of the sample cannot be used.
         """
 
     def digests(self, sample: Sample, image: np.ndarray, mask: np.ndarray) -> tuple[str, str]:
-        """Names the content of a sample's image and of its mask, in whichever files it is stored.
+        """Digests of a sample's image and mask. They do not depend on the file format.
 
         Args:
             sample: which one.
-            image, mask: what `read` gives of it.
+            image, mask: as returned by `read`.
         """
         return digest(image), digest(mask)
 
@@ -80,13 +79,13 @@ def digest(array: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where pairs lie, and how the names of their files, less the suffix, give an id.
+    """Where pairs are stored, and how the names of their files, without suffix, give an id.
 
     Attributes:
         images, masks: the two folders, relative to the dataset's own; they may be one.
-        prefix, suffix: what a mask's name has more than its image's, before and after the id.
+        prefix, suffix: added to the id in the name of a mask.
         id: a regular expression of the ids.
-        tail: one of what may follow the id, in names of images and masks, and does not count.
+        tail: a regular expression of what may follow the id in both names, and is ignored.
     """
 
     images: str = "images"
@@ -116,8 +115,8 @@ class Layout:
                 continue
             match = pattern.fullmatch(path.stem)
             if match is None:
-                if self.images != self.masks:  # else it is of the other kind
-                    faults.append(f"{path}: its name, less the suffix, is not {prefix}ID{suffix}")
+                if self.images != self.masks:  # otherwise it may be of the other kind
+                    faults.append(f"{path}: its name without the suffix is not {prefix}ID{suffix}")
                 continue
             id = match[1]
             if id in found:
@@ -132,8 +131,8 @@ class PairedFolders(Dataset):
     Args:
         root: the dataset's folder.
         images, masks: the two folders, relative to `root`.
-        mask_suffix: what a mask's name has more than its image's (`polyp1_mask.png`: "_mask").
-        mask_prefix: the same, before it (`p1.png`: "p").
+        mask_suffix: appended to an image's name in that of its mask (`polyp1_mask.png`: "_mask").
+        mask_prefix: the same, in front of the name (`p1.png`: "p").
         name: what messages call the dataset.
         labels: names of the classes of the masks, or their values or colours: see `Labels`. None
             is binary: polyp is where the mask's grey is above 127.
@@ -159,8 +158,8 @@ class PairedFolders(Dataset):
     ):
         if labels is not None and foreground is not None:
             raise UserError(
-                f"data.dataset.foreground={foreground}: is for binary masks; data.dataset.labels= "
-                "gives the values already"
+                f"data.dataset.foreground={foreground}: for binary masks only; "
+                "data.dataset.labels= already gives the values"
             )
         self.root, self.name = Path(root), name
         self.layouts = (Layout(images, masks, mask_prefix, mask_suffix),)
@@ -172,16 +171,18 @@ class PairedFolders(Dataset):
             self.group = None if group is None else re.compile(group)
         except re.error as error:
             raise UserError(
-                f"data.dataset.group={group}: no regular expression ({error})"
+                f"data.dataset.group={group}: not a regular expression ({error})"
             ) from error
         if self.group is not None and not self.group.groups:
-            raise UserError(f"data.dataset.group={group}: needs a part in parentheses, as (.+)_")
+            raise UserError(
+                f"data.dataset.group={group}: needs a part in parentheses, such as (.+)_"
+            )
 
     def parts(self) -> dict[str, Layout]:
-        """The places of the dataset's pairs, by what comes before the ids of each.
+        """The layouts of the dataset's pairs, by the prefix of their ids.
 
         Raises:
-            UserError: none of the known layouts is met in the dataset's folder.
+            UserError: the dataset's folder has none of the known layouts.
         """
         met = [
             layout
@@ -192,7 +193,7 @@ class PairedFolders(Dataset):
             images, masks, _ = layout.files(self.root)
             if images.keys() & masks:
                 return {"": layout}
-        if met and met[0].images != met[0].masks:  # the faults of its files will tell what is wrong
+        if met and met[0].images != met[0].masks:  # `faults` reports what is wrong
             return {"": met[0]}
         raise self.not_found(
             ", or ".join(

@@ -1,4 +1,4 @@
-"""Getting the real datasets: downloaded by pooch, or unpacked from an archive, and verified.
+"""Downloads the real datasets with pooch, or unpacks an archive, and verifies them.
 
 A failed transfer is repeated from its start, because pooch does not resume transfers.
 """
@@ -31,7 +31,7 @@ from polyp.errors import UserError
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 2 * 10**9  # unpacked; the datasets have less than a tenth of it
+MAX_BYTES = 2 * 10**9  # unpacked; more than ten times the size of the datasets
 MAX_MEMBERS = 20_000  # a file takes room even if it is empty
 BY_HAND = "url= names another address, archive= a file that you have downloaded yourself"
 
@@ -43,12 +43,12 @@ DAMAGED_PATHS = (errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset that can be got.
+    """Where a dataset comes from.
 
     Attributes:
-        dataset: its class, made from a folder.
-        citation: what its terms ask to be cited.
-        instructions: how to get it by hand; None if it can be fetched. {root} is its folder, and
+        dataset: its class, which takes a folder.
+        citation: the publication that its terms ask to cite.
+        instructions: how to get it by hand; None if it can be downloaded. {root} is its folder, and
             {chosen} the options that name it.
     """
 
@@ -80,17 +80,17 @@ CVC-ClinicDB is only given to people who accept its terms, so you have to reques
 
 
 def download(config: DictConfig, choice: str, named: set[str]) -> None:
-    """Puts a dataset where `data=` looks for it, or says how to; configs/download_data.yaml.
+    """Downloads a dataset to where `data=` looks for it, or prints instructions.
 
     The dataset folder is created only after every file has been verified.
 
     Args:
-        config: the config.
+        config: configs/download_data.yaml.
         choice: what was given as `data=`.
         named: the keys that the user gave a value, such as {"data", "root"}.
 
     Raises:
-        UserError: the dataset is not there in the end.
+        UserError: the dataset could not be downloaded or verified.
     """
     if choice not in SOURCES:
         raise UserError(
@@ -101,10 +101,10 @@ def download(config: DictConfig, choice: str, named: set[str]) -> None:
     pairs = source.dataset.expected if config.pairs is None else config.pairs
     root = Path(config.root)
     elsewhere = [f"data.root={root}"] if named & {"root", "data.root"} else []
-    chosen = shlex.join([f"data={choice}", *elsewhere])  # how commands name the dataset
+    chosen = shlex.join([f"data={choice}", *elsewhere])  # the dataset's options in commands
     try:
         if root.is_symlink():
-            root = root.resolve()  # to put the folder where the link leads, not in its place
+            root = root.resolve()  # to write to the target of the link, not to replace it
         if not _is_there(source, root, pairs):
             log.info("For research and education only. Please cite %s", source.citation)
             if config.archive is None and source.instructions is not None:
@@ -113,13 +113,13 @@ def download(config: DictConfig, choice: str, named: set[str]) -> None:
             _get(config, source, root, pairs)
     except KeyboardInterrupt as error:
         raise UserError("interrupted; to start again, repeat the command") from error
-    except OSError as error:  # of the disk: a connection's have become UserErrors
+    except OSError as error:  # of the disk: those of the connection are UserErrors by now
         raise UserError(f"{error.filename or root.parent}: {error.strerror or error}") from error
     log.info("Next: polyp train model=p4unet %s", chosen)
 
 
 def _check_options(config: DictConfig) -> None:
-    """A UserError for what the types and ranges of `polyp.schema` do not tell."""
+    """Raises UserError for mistakes that `polyp.schema` does not find."""
     if not Path(str(config.root)).name:
         raise UserError(f"root={config.root}: must be a folder with a name")
     try:
@@ -131,30 +131,30 @@ def _check_options(config: DictConfig) -> None:
 
 
 def _is_there(source: Source, root: Path, pairs: int) -> bool:
-    """Whether the dataset is at `root`; a UserError if anything else is."""
+    """Whether the dataset is at `root`. Raises UserError if something else is there."""
     for place in root.parents:
         if place.is_file():
             raise UserError(f"root={root}: {place} is a file, not a folder")
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     dataset = source.dataset(root)
-    way_out = "move it, or choose another folder with root="
+    hint = "move it, or choose another folder with root="
     if not root.is_dir():
-        raise UserError(f"{root}: is a file; {way_out}")
+        raise UserError(f"{root}: is a file; {hint}")
     try:
         dataset.parts()
     except UserError as error:
-        raise UserError(f"{root}: exists, but is not {dataset.name}; {way_out}") from error
+        raise UserError(f"{root}: exists, but is not {dataset.name}; {hint}") from error
     try:
         _check(dataset, pairs)
     except UserError as error:
-        raise UserError(f"{root}: exists, but is not complete: {error}; {way_out}") from error
+        raise UserError(f"{root}: exists, but is not complete: {error}; {hint}") from error
     log.info("%s is complete: %d pairs, all readable", root, pairs)
     return True
 
 
 def _get(config: DictConfig, source: Source, root: Path, pairs: int) -> None:
-    """Fetches and unpacks in a folder beside `root`, which takes its name when it is checked."""
+    """Downloads and unpacks into a folder beside `root`, and renames it once it is verified."""
     kept = Path(f"{root}.zip")
     if config.keep and config.archive is None and kept.exists():
         raise UserError(f"keep=true: {kept} already exists; archive={kept} unpacks it")
@@ -191,7 +191,7 @@ def _get(config: DictConfig, source: Source, root: Path, pairs: int) -> None:
 
 
 def _fetch(config: DictConfig, folder: Path) -> Path:
-    """The archive from the network, in a folder."""
+    """Downloads the archive into a folder."""
     log.info("Downloading %s", config.url)
     pooch.get_logger().setLevel(logging.WARNING)
     name = "archive.zip"
@@ -211,7 +211,7 @@ def _fetch(config: DictConfig, folder: Path) -> Path:
     except RequestException as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{config.url}: no connection ({reason}); {BY_HAND}") from error
-    except ValueError as error:  # pooch's, of another hash
+    except ValueError as error:  # raised by pooch: another hash
         reason = " ".join(str(error).split())
         raise UserError(f"{config.url}: {reason}; {BY_HAND}") from error
 
@@ -220,10 +220,10 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpacks a zip file into a new folder, without the folders around all of its files.
 
     All names and sizes are checked before anything is written, the CRC of each file as it is read.
-    Hidden files, and what macOS adds, are left out.
+    Hidden files, and those that macOS adds, are skipped.
 
     Raises:
-        UserError: not a zip file, a damaged one, or one that could do harm.
+        UserError: not a zip file, a damaged one, or an unsafe one.
     """
     try:
         with ZipFile(archive) as zip:
@@ -244,7 +244,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _plan(members: list[ZipInfo]) -> dict[PurePosixPath, ZipInfo]:
-    """Which member goes where, relative to the folder."""
+    """The members by their path, relative to the folder."""
     for member in members:
         name = member.orig_filename  # `filename` ends at a NUL
         if name.startswith("/") or ".." in name.split("/") or any(s in name for s in "\\:\0"):
@@ -272,7 +272,7 @@ def _plan(members: list[ZipInfo]) -> dict[PurePosixPath, ZipInfo]:
 def _check(dataset: PairedFolders, pairs: int) -> None:
     """Reads every file of a dataset, counts its pairs, and compares them with the published ones.
 
-    Where another number of pairs is asked for, it is not that of the published dataset.
+    Another number of pairs than the published one is accepted with `pairs=`.
     """
     prepared = prepare(dataset, size=16, resize="pad", cache=None)
     found = len(prepared.samples)

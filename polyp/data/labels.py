@@ -1,4 +1,4 @@
-"""Masks of several classes: which class a value or a colour in a mask file stands for."""
+"""Masks of several classes: the class of each value or colour in a mask file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ class Labels:
         values: int [n], or colours int [n, 3].
 
     Raises:
-        UserError: fewer than two classes, or values that cannot be told apart.
+        UserError: fewer than two classes, or two classes with the same value or colour.
     """
 
     def __init__(self, classes: Sequence[str] | Mapping[str, int | Sequence[int]]):
@@ -63,7 +63,7 @@ class Labels:
         one bit per pixel. Colours are read as RGB.
 
         Raises:
-            UserError: as for `polyp.data.read_image`; or a pixel is of no class.
+            UserError: as for `polyp.data.read_image`; or a pixel belongs to no class.
         """
         coloured = self.values.ndim == 2
         pixels = read_pixels(path, palette="colours" if coloured else "indices")

@@ -43,9 +43,9 @@ class DataModule(LightningDataModule):
             tested on the same images.
         split_file: a `split.json` to use instead.
         fold: "k/K", a fold of a cross-validation by group instead, see `make_fold`.
-        train_fraction: part of the training set that is used, in (0, 1]. A smaller one is within
-            every larger one. An epoch has as many steps as with the whole set, in several passes,
-            so that runs of all fractions train equally long, under the same schedule.
+        train_fraction: part of the training set that is used, in (0, 1]. Smaller fractions are
+            subsets of larger ones. An epoch has as many steps as with the whole set, in several
+            passes, so that runs of all fractions train equally long, under the same schedule.
         resize: "pad", "crop" or "stretch", see `to_square`.
         augmentation: albumentations transforms, applied to training images in this order.
         channels: of the images; 1 makes them grey.
@@ -93,7 +93,7 @@ class DataModule(LightningDataModule):
         self.fold, self.resize, self.augmentation = fold, resize, list(augmentation)
         self.seed, self.num_workers, self.cache = seed, num_workers, cache
         self.prepared: Prepared | None = None
-        self.first_epoch, self.first_batch = 0, 0  # where a resumed run goes on
+        self.first_epoch, self.first_batch = 0, 0  # where a resumed run continues
 
     def setup(self, stage: str | None = None) -> None:
         """Reads and checks the dataset; a second call does nothing."""
@@ -108,7 +108,7 @@ class DataModule(LightningDataModule):
 
     @cached_property
     def digests(self) -> dict[str, tuple[str, str]]:
-        """What each image and mask holds, by id, after `setup`: the same wherever they lie."""
+        """Digests of each image and mask, by id, after `setup`. They do not depend on paths."""
         pairs = zip(self.prepared.samples, self.prepared.digests.tolist(), strict=True)
         return {sample.id: (image, mask) for sample, (image, mask) in pairs}
 
@@ -127,7 +127,7 @@ class DataModule(LightningDataModule):
         """The ids of the three parts, after `setup`. An external test set is all "test".
 
         Raises:
-            UserError: the dataset cannot be divided so.
+            UserError: the dataset cannot be split in this way.
         """
         split = self._split
         train = take_fraction(split["train"], self.train_fraction, self.split_seed)
@@ -135,7 +135,7 @@ class DataModule(LightningDataModule):
 
     @property
     def epoch_images(self) -> int:
-        """Images per epoch: those of the training set before a fraction of it is taken."""
+        """Images per epoch: the size of the training set before `train_fraction` is applied."""
         return len(self._split["train"])
 
     @cached_property
@@ -182,7 +182,7 @@ class DataModule(LightningDataModule):
         return self._loader(self.part(name))
 
     def train_dataloader(self) -> data.DataLoader:
-        """This process's share of the epochs, from where a resumed run goes on."""
+        """This process's share of the epochs, from where a resumed run continues."""
         part = self.part("train", self.augmentation)
         sampler = ShuffledEpochs(len(part), self.epoch_images, self.seed, *self._process())
         sampler.start(self.first_epoch, self.first_batch * self.batch_size)
@@ -197,7 +197,7 @@ class DataModule(LightningDataModule):
         return self.loader("test")
 
     def state_dict(self) -> dict[str, int]:
-        """Where training is: the epoch, and how many batches of it are done."""
+        """The epoch of training, and the number of its batches that are done."""
         epoch = self.trainer.current_epoch
         batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
         if batches == self.trainer.num_training_batches:
@@ -205,10 +205,10 @@ class DataModule(LightningDataModule):
         return {"epoch": epoch, "batches": batches, **self._division()}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Goes on from there.
+        """Continues from a checkpoint.
 
         Raises:
-            UserError: it is within an epoch, and here an epoch is divided otherwise.
+            UserError: it is within an epoch, and the batches of an epoch are others here.
         """
         was = {key: state_dict[key] for key in self._division()}
         if state_dict["batches"] and was != self._division():
@@ -225,13 +225,13 @@ class DataModule(LightningDataModule):
         self.first_epoch, self.first_batch = state_dict["epoch"], state_dict["batches"]
 
     def _division(self) -> dict[str, int]:
-        """What makes the batches of an epoch."""
+        """What the batches of an epoch depend on."""
         _, processes = self._process()
         images = len(self.ids["train"])
         return {"images": images, "batch_size": self.batch_size, "processes": processes}
 
     def _process(self) -> tuple[int, int]:
-        """Which of how many processes that train together this one is."""
+        """The rank of this process, and the number of processes that train together."""
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
@@ -250,12 +250,12 @@ class DataModule(LightningDataModule):
 class PolypDataset(data.Dataset):
     """Rows of a prepared dataset as tensors.
 
-    An item is asked for by its index, or by (index, seed), where the seed is that of its
-    augmentation: the item is a function of the two, in whichever process it is made.
+    An item is requested by its index, or by (index, seed of the augmentation). It depends on
+    these two alone, whichever process makes it.
 
     Args:
         prepared: the images.
-        rows: which of them; None is a blank image, of which no pixel is valid.
+        rows: indices of images; None is a blank image without valid pixels.
         augmentation: albumentations transforms.
     """
 
@@ -263,7 +263,7 @@ class PolypDataset(data.Dataset):
         self.prepared, self.rows = prepared, rows
         self.augment = None
         if augmentation:
-            import albumentations  # takes a second to import, and most runs do without
+            import albumentations  # takes a second to import, and most runs do not need it
 
             self.augment = albumentations.Compose(list(augmentation))
 
@@ -273,8 +273,8 @@ class PolypDataset(data.Dataset):
     def share(self, rank: int, processes: int) -> "PolypDataset":
         """The share of one of several processes.
 
-        All shares are of one length, filled up with blank images, because processes must make the
-        same number of steps: each begins by sending the first one's batch statistics to the others.
+        All shares have the same length, with blank images at the end, because processes must make
+        the same number of steps: each step starts with a broadcast of batch statistics.
         """
         blanks = [None] * (-len(self.rows) % processes)
         return PolypDataset(self.prepared, [*self.rows, *blanks][rank::processes])
@@ -316,26 +316,26 @@ class ShuffledEpochs(data.Sampler):
     """The (index, augmentation seed) pairs of an epoch, a function of the seed and the epoch.
 
     No state is carried from epoch to epoch, so a resumed run sees what an uninterrupted one sees,
-    wherever it is told to `start`.
+    whatever its `start`.
 
     Args:
         images: of the training set.
-        length: images per epoch; if it is more, the set is gone through several times, in a new
-            order each time.
+        length: images per epoch; if it is more than `images`, the set is repeated, in a new order
+            each time.
         seed: of the order and of the augmentation.
-        rank, processes: which of how many processes that train together this one is. They share
-            an epoch out; if it doesn't divide, the first images of it are taken twice.
+        rank, processes: the rank of this process, and the number of processes that train
+            together. They share an epoch; if it doesn't divide, its first images occur twice.
     """
 
     def __init__(self, images: int, length: int, seed: int, rank: int = 0, processes: int = 1):
         self.images, self.length, self.seed, self.epoch = images, length, seed, 0
         self.rank, self.processes = rank, processes
-        self.begun = (0, 0)
+        self.first = (0, 0)
 
     def start(self, epoch: int, images: int) -> None:
-        """Makes `epoch` the first, without the images that this process has already had of it."""
-        self.begun = (epoch, images)
-        # Now, as worker processes ask for the first batches before the trainer sets the epoch.
+        """Starts at `epoch`, after the images of it that this process has already seen."""
+        self.first = (epoch, images)
+        # Set now, as worker processes request the first batches before the trainer sets the epoch.
         self.epoch = epoch
 
     def set_epoch(self, epoch: int) -> None:
@@ -353,8 +353,8 @@ class ShuffledEpochs(data.Sampler):
         items = list(zip(order.tolist(), seeds.tolist(), strict=True))
         shared = np.resize(np.arange(self.length), len(self) * self.processes)
         mine = shared[self.rank :: self.processes]
-        begun, images = self.begun
-        rest = mine[images:] if self.epoch == begun else mine
+        first, images = self.first
+        rest = mine[images:] if self.epoch == first else mine
         return iter([items[position] for position in rest])
 
 

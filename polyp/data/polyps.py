@@ -1,4 +1,4 @@
-"""The public datasets of polyps: where each keeps its pairs, and which images belong together."""
+"""The public datasets of polyps: their layouts, and which images belong together."""
 
 import hashlib
 import logging
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class _Named(PairedFolders):
-    """A published dataset of binary masks, in one of the layouts that it is met in."""
+    """A published dataset of binary masks, in one of its known layouts."""
 
     title: str
 
@@ -119,7 +119,7 @@ class CVCColonDB(_Named):
         super().__init__(root)
         self.distinct, self.expected = distinct, 346 if distinct else 380
         self._digests: dict[tuple[Path, int, int], str] = {}
-        self._told = False
+        self._reported = False
 
     def samples(self) -> list[Sample]:
         samples = super().samples()
@@ -128,8 +128,8 @@ class CVCColonDB(_Named):
         with ThreadPoolExecutor() as pool:  # the decoders release the interpreter lock
             digests = list(pool.map(self._digest, samples))
         first = dict(zip(reversed(digests), reversed(samples), strict=True))
-        if len(first) < len(samples) and not self._told:
-            self._told = True
+        if len(first) < len(samples) and not self._reported:
+            self._reported = True
             log.info(
                 "%s: %d of %d frames are distinct; bit-identical ones are counted once",
                 *(self.name, len(first), len(samples)),
@@ -137,7 +137,7 @@ class CVCColonDB(_Named):
         return sorted(first.values(), key=lambda sample: int(sample.id))
 
     def _digest(self, sample: Sample) -> str:
-        """Of a frame's pixels; of one that cannot be read, which `read` will tell, its name."""
+        """The digest of a frame's pixels, or of its name if it cannot be read."""
         assert sample.image is not None  # only generated images have no file
         stat = sample.image.stat()
         key = sample.image, stat.st_size, stat.st_mtime_ns
@@ -167,7 +167,7 @@ class ETISLarib(_Named):
     J. Silva et al., Toward embedded detection of polyps in WCE images for early diagnosis of
     colorectal cancer, International Journal of Computer Assisted Radiology and Surgery 9, 2014.
 
-    It is met as `ETIS-LaribPolypDB/N.tif` and `Ground Truth/pN.tif`, also with masks `N.tif`, and
+    It occurs as `ETIS-LaribPolypDB/N.tif` and `Ground Truth/pN.tif`, also with masks `N.tif`, and
     as `images/N.png` and `masks/N.png`. This could not be checked on the dataset itself. Which
     frames belong to one sequence is not known here, so its frames have no group.
     """
@@ -195,7 +195,7 @@ class PolypGen(_Named):
     and `data_C1/masks_C1/N_mask.jpg`, to C6. It is known from programs that read it, and could not
     be checked on the dataset itself. One image, `C3_EndoCV2021_00489_.jpg`, has an underscore more
     than its mask; underscores at the end don't count. An id is the centre and the file's name, as
-    "C1/N"; the group is the centre, as file names do not tell the patient. Its video sequences
+    "C1/N"; the group is the centre, as file names do not name the patient. Its video sequences
     (`sequenceData`) are not read.
     """
 

@@ -1,4 +1,4 @@
-"""The protocol of PraNet: which images of the public datasets are trained on, and tested on."""
+"""The protocol of PraNet: its training and test images from the public datasets."""
 
 import json
 from collections.abc import Sequence
@@ -37,10 +37,10 @@ class PraNet(PairedFolders):
 
     The folder holds either what its authors distribute: `TrainDataset` with the folders `image`
     and `mask` (or `images` and `masks`), and `TestDataset` with a folder for each test set, of
-    `images` and `masks`; or the original datasets, as `Kvasir-SEG`, `CVC-ClinicDB` and, if asked
-    for, `CVC-ColonDB` and `ETIS-LaribPolypDB`. Both give the same ids, such as "Kvasir/cju0…" and
-    "CVC-ClinicDB/100". The first layout is known from programs that read it; whether its images
-    are the originals to the last bit could not be checked.
+    `images` and `masks`; or the original datasets, as `Kvasir-SEG`, `CVC-ClinicDB` and, if
+    needed, `CVC-ColonDB` and `ETIS-LaribPolypDB`. Both give the same ids, such as "Kvasir/cju0…"
+    and "CVC-ClinicDB/100". The first layout is known from programs that read it; whether its
+    images are the originals to the last bit could not be checked.
 
     "CVC-300" is frames 149 to 208 of CVC-ColonDB, and "CVC-ColonDB" 359 of its frames, all but 77
     to 97; bit-identical ones count as often as they occur there. All 62 test frames of
@@ -50,7 +50,7 @@ class PraNet(PairedFolders):
         root: the folder.
         tests: names of the test sets that make up the test part, of `TESTS`.
         trains: names of the datasets that are trained on, of `TRAINS`: both, as published, or one,
-            so that the other is of a hospital that the network has not seen.
+            so that the other comes from an unseen hospital.
     """
 
     help = (
@@ -87,7 +87,7 @@ class PraNet(PairedFolders):
         return {part: [sample.id for sample in samples] for part, samples in parts}
 
     def _sources(self) -> dict[str, PairedFolders]:
-        """What is read, by the name of its test set; "train" is the authors' training set."""
+        """The folders, by the name of the test set; "train" is the authors' training set."""
         train = self.root / "TrainDataset"
         if train.is_dir():
             images, masks = (
@@ -142,7 +142,7 @@ def _sorted(samples: list[Sample]) -> list[Sample]:
 
 
 def _is_test(name: str, id: str) -> bool | None:
-    """Whether an image of an original dataset is a test image; None if it is not used at all."""
+    """Whether an image of an original dataset is a test image; None if it is not used."""
     if name in TEST_IDS:
         return id in TEST_IDS[name]
     frame = int(id) if id.isdecimal() else 0
@@ -154,7 +154,7 @@ def _is_test(name: str, id: str) -> bool | None:
 
 
 def _sample(name: str, sample: Sample) -> Sample:
-    """The same in both layouts: an id with the dataset's name, and what belongs together."""
+    """A sample with the same id and group in both layouts."""
     id, group, twin = sample.id, None, ""
     if name == "Kvasir":
         twin = next((copies[0] for copies in KvasirSEG.near_copies if id in copies), "")

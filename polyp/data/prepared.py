@@ -1,4 +1,4 @@
-"""Decoding and resizing a whole dataset once, so that no epoch does it again."""
+"""Decodes and resizes a whole dataset once, for all epochs."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from polyp.geometry import to_square
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # of what `prepare` makes out of a file: count up when it changes, caches then renew
+VERSION = 3  # of the arrays: increase it when `prepare` changes, and caches are renewed
 SHOWN_FAULTS = 5
 
 
@@ -33,7 +33,7 @@ class Prepared:
         images: uint8 [n, size, size, C].
         masks: uint8 [n, size, size] of class indices.
         insides: int [n, 4], the (top, bottom, left, right) that is image and not padding.
-        digests: str [n, 2], of image and mask as they were read: see `Dataset.digests`.
+        digests: str [n, 2], of image and mask see `Dataset.digests`.
     """
 
     samples: list[Sample]
@@ -49,17 +49,17 @@ def prepare(
     """Reads a dataset at size×size pixels, checking every file of it.
 
     Args:
-        dataset: where to read.
+        dataset: the dataset.
         size, resize: as in `polyp.geometry.to_square`.
-        cache: a folder that keeps the arrays for the next run; None keeps them in memory alone.
-            What is kept is found again by the names, sizes and times of the files it was made
-            of, so a changed dataset is read anew.
+        cache: a folder that keeps the arrays for the next run; None keeps them in memory only.
+            The key of an entry has the names, sizes and times of the files, so a changed dataset
+            is read anew.
         channels: of the images; 1 makes them grey.
 
     Raises:
         UserError: all faults of the dataset at once: missing partners, unreadable files, images
-            and masks of different size, images of other channels, ids that occur twice. Or there
-            is nothing but background in the masks. Or the cache cannot be written.
+            and masks of different size, images of other channels, ids that occur twice. Or all
+            masks are empty. Or the cache cannot be written.
     """
     samples = dataset.samples()
     if cache is None:
@@ -71,10 +71,10 @@ def prepare(
         arrays = _read_all(dataset, samples, size, resize, channels)
         try:
             _keep(entry, arrays)
-        except OSError as error:  # numpy's own, of a write that fell short, has no strerror
+        except OSError as error:  # raised by numpy for an incomplete write, without strerror
             raise UserError(
-                f"data.cache={cache}: cannot be written ({error.strerror or error}); make room "
-                "there, name another folder, or data.cache=null keeps the images in memory"
+                f"data.cache={cache}: cannot be written ({error.strerror or error}); free some "
+                "space, name another folder, or data.cache=null keeps the images in memory"
             ) from error
     # Mapped, not loaded: workers and parallel runs share one copy in memory.
     names = ("images", "masks", "insides", "digests")
@@ -131,7 +131,7 @@ def _with_channels(image: np.ndarray, channels: int, sample: Sample) -> np.ndarr
 
 
 def _keep(entry: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a cache entry, under a temporary name first: no run ever meets half of one."""
+    """Writes a cache entry under a temporary name, then renames it."""
     temporary = entry.with_name(f".{entry.name}-{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
     try:
@@ -140,7 +140,7 @@ def _keep(entry: Path, arrays: dict[str, np.ndarray]) -> None:
         try:
             temporary.rename(entry)
         except OSError:
-            if not entry.is_dir():  # else another run was faster and has made the same entry
+            if not entry.is_dir():  # otherwise another run has written the same entry
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

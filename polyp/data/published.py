@@ -1,7 +1,7 @@
-"""Whether a copy of a published dataset is complete, and holds what was published.
+"""Checks that a copy of a published dataset is complete and unchanged.
 
-checksums/NAME.txt has a line per pair: its id, and the first digits of the digests of the image and
-of the mask as they are read, so that PNG and TIFF copies agree.
+checksums/NAME.txt has a line per pair: its id, and the first digits of the digests of the decoded
+image and mask, so that PNG and TIFF copies agree.
 """
 
 from functools import cache
@@ -12,22 +12,22 @@ from polyp.data.prepared import Prepared
 from polyp.errors import UserError
 
 DIGITS = 8  # of a digest, in the lists
-WAY_OUT = "data.partial=true accepts that"
+HINT = "data.partial=true accepts that"
 
 
 def check_count(dataset: Dataset) -> None:
     """Raises UserError if a dataset has another number of samples than was published."""
     found, expected = len(dataset.samples()), dataset.expected
     if expected is not None and found != expected:
-        raise UserError(f"{dataset.name}: {found} of {expected} images; {WAY_OUT}")
+        raise UserError(f"{dataset.name}: {found} of {expected} images; {HINT}")
 
 
 def check_content(dataset: Dataset, prepared: Prepared) -> None:
-    """Raises UserError if a dataset of which there are checksums differs from what was published.
+    """Raises UserError if a dataset with checksums differs from the published one.
 
     Args:
         dataset: of any kind; most have no checksums.
-        prepared: what was read of it.
+        prepared: its images and masks.
     """
     published = checksums(dataset.name)
     if not published:
@@ -41,7 +41,7 @@ def check_content(dataset: Dataset, prepared: Prepared) -> None:
         files = "file differs" if len(different) == 1 else "files differ"
         raise UserError(
             f"{dataset.name}: {len(different)} {files} from the published dataset, the first is "
-            f"{different[0]}; get it again, or {WAY_OUT}"
+            f"{different[0]}; get it again, or {HINT}"
         )
 
 

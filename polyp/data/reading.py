@@ -1,4 +1,4 @@
-"""Reading images and masks from files, refusing by name what cannot be read right."""
+"""Reads images and masks. Files that cannot be read correctly are errors."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,10 +12,10 @@ from polyp.errors import UserError
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 
 
-# Greys of a binary mask that are neither dark nor bright, and which part of what isn't dark may be
-# so: edges are, in masks stored as JPEG or resized, but no area.
+# Greys between dark and bright, and the largest part of the pixels that may have them. In masks
+# that are stored as JPEG or resized, edges have such greys, but no area has.
 MIDDLE = range(64, 192)
-MOST_MIDDLE, MOST_FLAT = 0.25, 0.02
+MAX_MIDDLE, MAX_FLAT = 0.25, 0.02
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -47,8 +47,8 @@ def read_mask(path: str | Path) -> np.ndarray:
         bool [H, W].
 
     Raises:
-        UserError: as for `read_image`; or the mask is not dark and bright alone, as masks of
-            several classes and photographs are not: thresholded, they would silently be wrong.
+        UserError: as for `read_image`; or the mask is not only dark and bright. Masks of several
+            classes and photographs would silently give wrong masks.
     """
     pixels = _eight_bits(Path(path), read_pixels(path))
     if pixels.ndim == 3:
@@ -59,21 +59,21 @@ def read_mask(path: str | Path) -> np.ndarray:
             f"{pixels.max()}: data.dataset.foreground={pixels.max()}"
         )
     middle = (pixels >= MIDDLE.start) & (pixels < MIDDLE.stop)
-    # Flat: grey as the neighbours to the right and below, which an edge's greys are not.
+    # Flat: the same grey as the neighbours to the right and below. Greys of edges are not flat.
     grey = pixels.astype(np.int16)
     flat = middle[:-1, :-1] & (abs(grey[:-1, :-1] - grey[1:, :-1]) < 3)
     flat &= abs(grey[:-1, :-1] - grey[:-1, 1:]) < 3
     lit = np.count_nonzero(pixels >= MIDDLE.start)
-    if np.count_nonzero(middle) > MOST_MIDDLE * lit or np.count_nonzero(flat) > MOST_FLAT * lit:
+    if np.count_nonzero(middle) > MAX_MIDDLE * lit or np.count_nonzero(flat) > MAX_FLAT * lit:
         raise UserError(
-            f"{path}: {_values(pixels)}, so it is no mask of polyp (bright) and background (dark); "
-            "data.dataset.labels= names the classes of masks that have several"
+            f"{path}: {_values(pixels)}, so it is not a mask of polyp (bright) and background "
+            "(dark); for several classes use task=multiclass with task.classes="
         )
     return pixels > 127
 
 
 def _values(pixels: np.ndarray) -> str:
-    """The values of a mask in words: the commonest ones, if they are many."""
+    """The values of a mask in words: only the most frequent ones if there are many."""
     values, counts = np.unique(pixels, return_counts=True)
     if len(values) == 1:
         return f"its only value is {values[0]}"
@@ -87,7 +87,7 @@ def read_pixels(path: str | Path, palette: Literal["colours", "indices"] = "colo
 
     Args:
         path: the file.
-        palette: what the pixels of an image with a palette are: "colours" or their "indices".
+        palette: read pixels of a palette image as "colours" or as "indices".
 
     Returns:
         Whole numbers of 8 bits or more, or bool where a pixel has one bit.

@@ -1,4 +1,4 @@
-"""What every dataset hands out: samples, named by id."""
+"""The samples of a dataset."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,8 @@ class Sample:
         id: unique name within the dataset, the one in `split.json` and `scores.csv`.
         image: file of the image; None where it is generated.
         mask: file of the mask; None where it is generated.
-        twin: samples that share a non-empty twin are near copies: no split separates them.
-        group: the video sequence or patient that the image is of; None where it is not known.
+        twin: samples with the same non-empty twin are near copies, which splits keep together.
+        group: the video sequence or patient of the image; None if unknown.
     """
 
     id: str

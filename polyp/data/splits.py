@@ -1,4 +1,4 @@
-"""Dividing a dataset into training, validation and test set."""
+"""Splits of a dataset into training, validation and test set."""
 
 import json
 import re
@@ -12,25 +12,25 @@ from polyp.errors import UserError
 
 PARTS = ("train", "val", "test")
 FRACTIONS = (0.70, 0.15, 0.15)
-AUTHORS_VAL = 0.1  # of the training images, where the authors of a dataset divide in two only
+AUTHORS_VAL = 0.1  # of the training images, if the authors published no validation set
 
 Split = dict[str, list[str]]  # the ids of each of the three parts
 
 
 def make_split(samples: list[Sample], by: str, seed: int) -> Split:
-    """Divides samples 70/15/15 at random, keeping together what belongs together.
+    """Splits samples 70/15/15 at random, and keeps near copies or groups together.
 
     Args:
         samples: the whole dataset, in any order.
-        by: "random" divides single images (of known near copies, the group); "sequence" whole
-            groups, as neighbouring frames of a video are near copies of each other.
-        seed: of the shuffling; the split depends on it and on the ids alone.
+        by: "random" splits by image (known near copies stay together); "sequence" splits by
+            group, as neighbouring frames of a video are near copies of each other.
+        seed: of the shuffling; the split depends only on it and on the ids.
 
     Returns:
         Ids of "train", "val" and "test", each in the samples' order.
 
     Raises:
-        UserError: an unknown `by`, no groups known, or too few for three parts.
+        UserError: an unknown `by`, unknown groups, or too few groups for three parts.
     """
     if by not in ("random", "sequence"):
         raise UserError(f"data.split={by}: must be random, sequence or authors")
@@ -45,8 +45,8 @@ def make_split(samples: list[Sample], by: str, seed: int) -> Split:
             f"data.split={by}: {len(groups)} group(s) of images cannot be divided into training, "
             "validation and test set; at least 3 are needed"
         )
-    # Each group in random order goes where most room is left: exact to the image for single
-    # images, and as close to 70/15/15 as the sequences' lengths permit.
+    # In random order, each group goes to the part that lacks most images. This is exact for single
+    # images, and as close to 70/15/15 as the lengths of sequences permit.
     room = dict(zip(PARTS, _sizes(len(samples)), strict=True))
     part_of: dict[str, str] = {}
     names = list(groups)
@@ -66,9 +66,8 @@ def _sizes(count: int) -> tuple[int, int, int]:
 def make_fold(samples: list[Sample], fold: str, seed: int) -> Split:
     """One fold of a cross-validation by group.
 
-    The test parts of the K folds are together the whole dataset, each group in one of them, and
-    of nearly as many images each. Validation takes groups of its own from the rest, of about 15 %
-    of the images.
+    Each group is in the test part of exactly one of the K folds, and these parts have nearly equal
+    numbers of images. Other groups, with about 15 % of the images, are for validation.
 
     Args:
         samples: the whole dataset, in any order.
@@ -79,7 +78,7 @@ def make_fold(samples: list[Sample], fold: str, seed: int) -> Split:
         As `make_split`.
 
     Raises:
-        UserError: not such a fold, no groups known, or too few of them.
+        UserError: not a fold, unknown groups, or too few groups.
     """
     match = re.fullmatch(r"(\d+)/(\d+)", str(fold))
     number, folds = (int(n) for n in match.groups()) if match else (0, 0)
@@ -88,7 +87,7 @@ def make_fold(samples: list[Sample], fold: str, seed: int) -> Split:
     _check_groups(samples, f"data.fold={fold}", "video sequence or patient")
     groups = _grouped(samples)
     order = [list(groups)[i] for i in np.random.default_rng(seed).permutation(len(groups))]
-    # The largest group first, each to the fold that has least: those of one size come at random.
+    # The largest group first, each to the smallest fold. Groups of equal size come in random order.
     tests: list[list[str]] = [[] for _ in range(folds)]
     for name in sorted(order, key=lambda name: -len(groups[name])):
         smallest = min(tests, key=lambda names: sum(len(groups[n]) for n in names))
@@ -110,7 +109,7 @@ def make_fold(samples: list[Sample], fold: str, seed: int) -> Split:
 
 
 def with_validation(split: Split, samples: list[Sample], seed: int) -> Split:
-    """A published split, with validation images of its training images if it has none.
+    """A published split. If it has no validation images, some training images are used.
 
     Groups and near copies stay together. The choice depends on the seed and the ids alone.
     """
@@ -138,7 +137,7 @@ def _check_groups(samples: list[Sample], option: str, what: str) -> None:
 
 
 def _grouped(samples: Iterable[Sample]) -> dict[str, list[str]]:
-    """Ids by group; where it is not known, by near copies, or each by itself."""
+    """Ids by group. Without a group: by near copies, or each by itself."""
     groups: dict[str, list[str]] = {}
     for sample in sorted(samples, key=lambda s: s.id):
         key = f"image {sample.twin or sample.id}" if sample.group is None else sample.group
@@ -147,7 +146,7 @@ def _grouped(samples: Iterable[Sample]) -> dict[str, list[str]]:
 
 
 def _draw(groups: dict[str, list[str]], images: float, rng: np.random.Generator) -> list[str]:
-    """Some of the groups, not all: in random order, those that bring the sum nearer to `images`."""
+    """Some, but not all groups: in random order, those that bring the sum nearer to `images`."""
     names = list(groups)
     drawn, count = [], 0
     for index in rng.permutation(len(names)):
@@ -165,7 +164,7 @@ def _in_order(samples: list[Sample], part_of: dict[str, str]) -> Split:
 def take_fraction(ids: list[str], fraction: float, seed: int) -> list[str]:
     """Some of the ids, at random, in their order: a fraction in (0, 1].
 
-    Those of a smaller fraction are among those of a larger one with the same seed.
+    With the same seed, smaller fractions are subsets of larger ones.
 
     Raises:
         UserError: it is less than half an id.
@@ -173,7 +172,7 @@ def take_fraction(ids: list[str], fraction: float, seed: int) -> list[str]:
     count = round(fraction * len(ids))
     if ids and not count:
         raise UserError(
-            f"data.train_fraction={fraction}: of {len(ids)} training images that is none"
+            f"data.train_fraction={fraction}: this is none of {len(ids)} training images"
         )
     kept = np.random.default_rng(seed).permutation(len(ids))[:count]
     return [ids[position] for position in sorted(kept)]

@@ -2,8 +2,8 @@
 
 A scene is written in continuous coordinates, x and y from −1 to 1 over the frame, so that it is the
 same scene at every size, only sampled more finely. Nothing in it prefers a direction: textures are
-isotropic, and positions, outlines and the light are drawn uniformly over all angles. How a polyp
-is turned therefore tells nothing about it, which is what an equivariant network assumes.
+isotropic, and positions, outlines and the light are drawn uniformly over all angles. The
+orientation of a polyp therefore carries no information, as an equivariant network assumes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from polyp.data.labels import Labels
 from polyp.data.sample import Sample
 from polyp.errors import UserError
 
-VERSION = 1  # counts the changes of what `scene` draws; caches tell old scenes from new ones by it
+VERSION = 1  # of the scenes: increase it when `scene` changes, and caches are renewed
 CAMERA = 1.6  # distance of the scope from the mucosa, in half frames
 
 
@@ -23,7 +23,7 @@ class Synthetic(Dataset):
     """The dataset: `images` scenes of `size`×`size` pixels; other seeds give other scenes.
 
     With three classes, as `labels=[background, polyp, instrument]`, the same scenes have
-    instruments in them, which hide what is behind them.
+    instruments in front.
     """
 
     name = "synthetic"
@@ -58,7 +58,7 @@ class Synthetic(Dataset):
         return scene(self.seed, index, self.size, instruments=self.num_classes == 3)
 
     def digests(self, sample: Sample, image: np.ndarray, mask: np.ndarray) -> tuple[str, str]:
-        """Of the scene: the same at every size."""
+        """Digests of the scene, which are the same at every size."""
         name = f"synthetic-v{VERSION} seed={self.seed} {sample.id}"
         scene = name if self.num_classes < 3 else f"{name} with instruments"
         return scene, scene

@@ -29,7 +29,8 @@ def archive(config: DictConfig) -> str:
         raise UserError(f"runs={config.runs}: no run is finished")
     write_archive(finished, output)
     lines = [f"left out: {run}: unfinished" for run in runs if not run.finished]
-    return "\n".join([*lines, f"{len(finished)} runs archived in {output}"])
+    count = "1 run" if len(finished) == 1 else f"{len(finished)} runs"
+    return "\n".join([*lines, f"{count} archived in {output}"])
 
 
 def _check(output: Path) -> None:

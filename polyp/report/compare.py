@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from polyp.cli import told
+from polyp.cli import typed_command
 from polyp.errors import UserError
 from polyp.evaluation.figures import DIFFERENCES
 from polyp.report import output as folder
@@ -88,7 +88,7 @@ def compare(config: DictConfig) -> str:
     page = render(
         "page.html",
         generator=folder.GENERATOR,
-        command=shlex.join(told()),
+        command=shlex.join(typed_command()),
         parts=parts,
         forest=forest,
         colours=DIFFERENCES,

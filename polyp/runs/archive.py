@@ -1,9 +1,8 @@
-"""An archive: the results of many runs in two files, so that they can be published.
+"""An archive: the results of many runs in two files, for publication.
 
 `results.parquet` is one table: a row per run, table, test set, image and angle or shift, with the
-columns of scores.csv, equivariance.csv and shifts.csv. `manifest.json` says of each run how it came
-about: config, metrics.json, provenance.json, and which images were in which part. Checkpoints,
-figures and logs are not in it.
+columns of scores.csv, equivariance.csv and shifts.csv. `manifest.json` holds the config,
+metrics.json, provenance.json and split of each run. Checkpoints, figures and logs are not in it.
 """
 
 import hashlib
@@ -28,10 +27,10 @@ NEEDS = "archives need pyarrow; install it with: pip install 'polyp-equivariance
 
 
 class ArchivedRun(RunFolder):
-    """A run in an archive: its results are read as those in a run's folder are.
+    """A run in an archive. Its results are read like those in a run's folder.
 
     Args:
-        archive: where it lies.
+        archive: the archive.
         name: of the run in the archive.
     """
 
@@ -62,7 +61,7 @@ class ArchivedRun(RunFolder):
     def _table(
         self, name: str, key: list[str], numbers: list[str], others: Sequence[str] = ()
     ) -> "pd.DataFrame":
-        """It was checked before it was archived."""
+        """Does nothing: runs are checked before they are archived."""
         results = self._archive.results
         rows = results[(results["run"] == self._name) & (results["table"] == name)]
         return rows.loc[:, self._entry["columns"][name]].reset_index(drop=True)
@@ -86,7 +85,7 @@ class Archive:
         return (self.path / MANIFEST).is_file() and (self.path / RESULTS).is_file()
 
     def runs(self) -> list[RunFolder]:
-        """Those with results.
+        """The runs with results.
 
         Raises:
             UserError: the manifest is damaged.
@@ -166,7 +165,7 @@ def _named(runs: Sequence[RunFolder]) -> dict[str, RunFolder]:
 
 
 def _entry(run: RunFolder, splits: dict[str, dict[str, list[str]]]) -> dict[str, Any]:
-    """What the manifest says of a run; its split is put into `splits`."""
+    """The entry of a run in the manifest; adds its split to `splits`."""
     if not run.finished:
         raise UserError(f"{run}: unfinished, it has no metrics.json")
     split = run.split()

@@ -1,4 +1,4 @@
-"""Measuring a finished run again: the same way, on other datasets, or at other angles."""
+"""Measures a finished run again: in the same way, on other datasets, or at other angles."""
 
 import copy
 import logging
@@ -30,29 +30,29 @@ SPLIT = ("split", "split_seed", "split_file", "fold")
 ALLOWED = (LightningDataModule, Dataset)
 
 
-def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) -> dict[str, Any]:
-    """Measures the best checkpoint of a run, and writes a folder as a run's, without checkpoints.
+def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) -> dict[str, Any]:
+    """Measures the best checkpoint of a run, and writes a folder like that of a run.
 
     Args:
-        asked: configs/evaluate.yaml.
+        options: configs/evaluate.yaml.
         data_choice: what was given as `data=`; None is the run's own dataset.
-        named: the keys that the user gave a value, such as {"run", "data.root"}.
+        named: the keys on the command line, such as {"run", "data.root"}.
 
     Returns:
-        What is in its metrics.json.
+        The content of its metrics.json.
     """
-    if asked.run is None:
+    if options.run is None:
         raise UserError("run= is missing: give the folder of a run, or maps= and data=")
-    saved = RunFolder.open(str(asked.run))
+    saved = RunFolder.open(str(options.run))
     trained_on = saved.choices["data"]
     data_choice = data_choice or trained_on
-    config, own_split = _config(saved, asked, data_choice, named)
+    config, own_split = _config(saved, options, data_choice, named)
     instrument = Instrument.of(config)
-    output = _output(asked.output, saved, data_choice)
-    task, metrics = load_task(saved), _metrics(config, asked)
+    output = _output(options.output, saved, data_choice)
+    task, metrics = load_task(saved), _metrics(config, options)
     training = _training(saved)
     model = load_model(saved)
-    device = choose_device(saved, asked.device)
+    device = choose_device(saved, options.device)
 
     data: LightningDataModule = build(config, "data", ALLOWED)
     try:
@@ -60,7 +60,7 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
     except ValueError as error:
         raise UserError(f"data.image_size={data.image_size}: {error}") from error
     data.setup()
-    part = _part(asked.part, data)
+    part = _part(options.part, data)
     name = OWN if own_split and part == "test" else f"{data_choice}"
     others = make_test_sets(config, data, lambda described, key: build(described, key, ALLOWED))
     test_sets = [TestSet(name, data, part), *others[1:]]
@@ -97,11 +97,11 @@ def evaluate_run(asked: DictConfig, data_choice: str | None, named: set[str]) ->
 
 
 def _config(
-    saved: RunFolder, asked: DictConfig, data_choice: str, named: set[str]
+    saved: RunFolder, options: DictConfig, data_choice: str, named: set[str]
 ) -> tuple[DictConfig, bool]:
-    """The run's config with what was asked for in its place, and whether it is the run's split."""
+    """The run's config with the user's options, and whether the split is that of the run."""
     config = copy.deepcopy(saved.config)
-    given = OmegaConf.to_container(asked.data)  # not resolved: ${seed} is the run's
+    given = OmegaConf.to_container(options.data)  # not resolved: ${seed} is the run's
     if "_target_" in given:  # data= was given
         config.data = given
         kept = [key for key in GEOMETRY if key in saved.config.data and f"data.{key}" not in named]
@@ -112,30 +112,30 @@ def _config(
     if own_split:
         use_split(config, saved)
     config.data.augmentation = []  # of training images
-    config.evaluation.update({k: v for k, v in asked.evaluation.items() if v is not None})
-    if asked.get("test_sets"):
-        config.test_sets = asked.test_sets
-    elif not own_split or asked.part not in (OWN, "test"):
-        config.test_sets = {}  # only what was asked for
+    config.evaluation.update({k: v for k, v in options.evaluation.items() if v is not None})
+    if options.get("test_sets"):
+        config.test_sets = options.test_sets
+    elif not own_split or options.part not in (OWN, "test"):
+        config.test_sets = {}  # only the dataset of data= and part=
     return config, own_split
 
 
-def _metrics(config: DictConfig, asked: DictConfig) -> Mapping[str, Metric]:
-    """Those asked for, or those of the run."""
-    if asked.get("metrics"):
-        return build(asked, "metrics", (Metric,))
+def _metrics(config: DictConfig, options: DictConfig) -> Mapping[str, Metric]:
+    """The metrics of the options, or those of the run."""
+    if options.get("metrics"):
+        return build(options, "metrics", (Metric,))
     if config.get("metrics"):
         return build(config, "metrics", (Metric,))
     # Runs of version 0.1 name none.
     return {"dice": Dice(), "iou": IoU(), "precision": Precision(), "recall": Recall()}
 
 
-def _part(asked: str, data: LightningDataModule) -> str:
-    """The part of the dataset that `part=` means; "own" is the test part, or all of a dataset that
-    is a test set as a whole."""
-    if asked == OWN:
+def _part(options: str, data: LightningDataModule) -> str:
+    """The part of the dataset that `part=` names; "own" is the test part, or the whole of an
+    external test set."""
+    if options == OWN:
         return "all" if data.dataset.external else "test"
-    return asked
+    return options
 
 
 def _split_name(saved: RunFolder, data: LightningDataModule, part: str, own_split: bool) -> str:
@@ -154,24 +154,24 @@ def _tested(data: LightningDataModule, part: str) -> list[str]:
 
 
 def _ids(data: LightningDataModule, part: str) -> dict[str, list[str]]:
-    """split.json of an evaluation: what was tested is its test part."""
+    """split.json of an evaluation, with the tested images as the test part."""
     if part == "test":
         return data.ids
     return {"train": [], "val": [], "test": _tested(data, part)}
 
 
-def _output(asked: str | None, saved: RunFolder, data_choice: str) -> Path:
-    if asked is None:
+def _output(options: str | None, saved: RunFolder, data_choice: str) -> Path:
+    if options is None:
         time = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
         return saved.path / "evaluation" / f"{data_choice}_{time}"
-    output = Path(str(asked))
+    output = Path(str(options))
     if output.exists() and not (output / "metrics.json").is_file():
         raise UserError(f"output={output}: exists, and is not an evaluation; choose a new folder")
     return output
 
 
 def _training(saved: RunFolder) -> dict[str, Any]:
-    """How the training went, from the run's metrics.json."""
+    """The keys about training from the run's metrics.json."""
     if not saved.finished:
         log.warning("%s: the run is not finished; its best epoch so far is measured", saved)
         return {}
@@ -194,7 +194,7 @@ def _warn_of_trained_images(saved: RunFolder, tested: list[str]) -> None:
 def _new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that takes the name `path` when the block ends well.
 
-    A folder that is there already is left as it is: it has to hold the same results.
+    An existing folder is not changed. It must hold the same results.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
@@ -208,8 +208,8 @@ def _new_folder(path: Path) -> Iterator[Path]:
         for name in TABLES:
             if not _same(temporary / name, path / name):
                 raise UserError(
-                    f"output={path}: holds other results ({name} differs), which are kept; name a "
-                    "new folder"
+                    f"output={path}: holds other results ({name} differs), which are kept; choose "
+                    "a new folder"
                 )
         log.info("the same results as in %s, to the last digit; nothing was written", path)
     finally:

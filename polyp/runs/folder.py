@@ -1,7 +1,7 @@
-"""The run folder: the one reader and writer of what a run leaves, see outputs/README.md.
+"""The run folder: the only reader and writer of the files in outputs/README.md.
 
-It is opened before anything else is known, also to skip finished jobs of a sweep: neither torch nor
-pandas is imported until they are needed. `polyp.runs.loading` makes the network of a run.
+Finished jobs of a sweep are skipped without importing torch or pandas, which take seconds, so both
+are imported only when needed. `polyp.runs.loading` makes the network of a run.
 """
 
 import json
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from polyp.evaluation import Results
 
 PARTS = ("train", "val", "test")
-# What two measurements that agree have in common, byte for byte.
+# Files that are equal, byte for byte, after equal measurements.
 TABLES = ("metrics.json", "scores.csv", "equivariance.csv", "split.json")
 
 
@@ -35,7 +35,7 @@ class RunFolder:
     """A run's folder, or that of a later evaluation, which has no checkpoints and no config.
 
     Args:
-        path: where it lies, or will lie.
+        path: the folder; it need not exist yet.
     """
 
     def __init__(self, path: str | Path):
@@ -77,7 +77,7 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a run, finished or not."""
+        """Whether the folder holds a run, finished or not."""
         return self.finished or self.last.exists()
 
     @property
@@ -134,16 +134,16 @@ class RunFolder:
     ) -> dict[str, tuple[Any, Any]]:
         """Where a config differs from the run's: {"data.batch_size": (there, here)}.
 
-        Interpolations are compared unresolved; None stands for a key that one of them lacks.
+        Interpolations are compared unresolved. A key that is missing in one config is None there.
 
         Args:
-            ignored: whether a key, such as "data.cache", does not count.
+            ignored: says whether a key, such as "data.cache", is ignored.
 
         Raises:
             UserError: the run's config is missing or damaged.
         """
         there = self.flat_config()
-        # Through the same text, so that both have the same types.
+        # Written and read again, so that both have the same types.
         here = flat(OmegaConf.to_container(OmegaConf.create(OmegaConf.to_yaml(config))))
         return {
             key: (there.get(key), here.get(key))
@@ -153,7 +153,7 @@ class RunFolder:
 
     def write_config(self, config: DictConfig) -> None:
         """Writes `.hydra/` as Hydra would. Hydra itself would write it before anything is checked,
-        also over the config of a run that is there already, so configs/train.yaml forbids it to."""
+        even over the config of an existing run, so configs/train.yaml turns that off."""
         texts = {"config.yaml": OmegaConf.to_yaml(config)}  # not resolved: ${seed} stays
         if HydraConfig.initialized():
             hydra = HydraConfig.instance().cfg
@@ -166,7 +166,7 @@ class RunFolder:
     # --- results
 
     def json(self, name: str) -> dict[str, Any]:
-        """What a JSON file of the run holds.
+        """The content of a JSON file of the run.
 
         Raises:
             UserError: it is missing, damaged, or no JSON object.
@@ -194,7 +194,7 @@ class RunFolder:
     def scores(self) -> "pd.DataFrame":
         """scores.csv: test_set, group, image, a column per metric, polyp_area.
 
-        Runs of version 0.1 have neither test_set nor group: "own" and "" stand for them.
+        Runs of version 0.1 have neither test_set nor group: they are read as "own" and "".
         """
         return self._table("scores.csv", ["test_set", "image"], ["dice", "iou", "polyp_area"])
 
@@ -247,7 +247,7 @@ class RunFolder:
                 wrong |= values.isna()
             if wrong.any():
                 found = table[column][wrong].iloc[0]
-                raise UserError(f"{path}: column {column} holds {found!r}, which is no number")
+                raise UserError(f"{path}: column {column} holds {found!r}, which is not a number")
             table[column] = table[column].replace("", np.nan).astype(float)
         if (twice := table.duplicated(key)).any():
             raise UserError(f"{path}: has image {table['image'][twice].iloc[0]!r} twice")
@@ -277,12 +277,12 @@ class RunFolder:
             temporary.write_text(json.dumps(ids, indent=1) + "\n", encoding="utf-8")
 
     def write_metrics(self, metrics: dict[str, Any], provenance: dict[str, Any]) -> None:
-        """Writes provenance.json, then metrics.json: where that is, the run is finished."""
+        """Writes provenance.json, then metrics.json, which marks the run as finished."""
         write_json(self.path / "provenance.json", provenance)
         write_json(self.path / "metrics.json", metrics)
 
     def unfinish(self) -> None:
-        """Removes metrics.json, as the run goes on."""
+        """Removes metrics.json, because the run continues."""
         (self.path / "metrics.json").unlink(missing_ok=True)
 
 

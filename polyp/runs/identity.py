@@ -1,6 +1,6 @@
-"""What makes a run this run and no other: kept in its checkpoints, and compared when it goes on.
+"""The identity of a run: stored in its checkpoints, and compared when the run is resumed.
 
-It is imported before anything else is known, also to skip finished jobs of a sweep: no torch.
+This module does not import torch, so that finished jobs of a sweep are skipped quickly.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 Identity = dict[str, Any]  # of JSON values, which a checkpoint can hold
 
-VERSION = 2  # another one is not compared
+VERSION = 2  # identities of other versions are not compared
 
-# Where and how a run runs, not what it computes.
+# Options of where and how a run runs; they do not change its results.
 WHERE_AND_HOW = frozenset(
     {
         *("resume", "sweep", "name", "data.root", "data.cache", "data.num_workers"),
@@ -29,15 +29,15 @@ WHERE_AND_HOW = frozenset(
     }
 )
 
-# The parts of a config that say how the weights come about, in the order of telling.
+# The parts of a config that determine the weights, in the order in which they are compared.
 GROUPS = ("seed", "data", "task", "model", "loss", "optimizer", "schedule", "trainer")
 
-# Keys of these that do not count.
+# Keys of these parts that are not compared.
 IGNORED = WHERE_AND_HOW | {
-    # The ids of the three parts and the content of the images say it.
+    # The identity holds the ids of the three parts and the content of the images instead.
     *("data.split", "data.split_seed", "data.split_file", "data.fold", "data.partial"),
     "data.dataset.root",
-    # Where a run ends, and what is written of it.
+    # The end of a run, and what is logged.
     *("trainer.max_epochs", "trainer.log_every_n_steps"),
 }
 
@@ -51,7 +51,7 @@ def make_identity(config: DictConfig, data: "DataModule") -> Identity:
 
     Returns:
         `config`, {"data.batch_size": 8}; `data`, the name and the checksum of the dataset, which
-        is the same wherever the files lie and however large they are prepared; `split`, the image
+        does not depend on where the files are or on data.image_size; `split`, the image
         of each id in "train", "val" and "test" by its digest; and `init_from`, None, or what the
         caller sets: `path`, `sha256` and `identity` of the checkpoint that the run began with.
     """
@@ -72,17 +72,17 @@ def data_identity(data: "DataModule") -> dict[str, str]:
 
 
 def identity_of(checkpoint: Mapping[str, Any]) -> Identity | None:
-    """The identity in a checkpoint; None if it was written before there were any, or other ones."""
+    """The identity in a checkpoint; None if it has none, or one of another version."""
     identity = checkpoint.get("identity")
     return identity if identity is not None and identity["version"] == VERSION else None
 
 
 def check_continues(there: Identity, here: Identity) -> None:
-    """Refuses to go on with a run as another one.
+    """Checks that a checkpoint belongs to the run that is to be resumed.
 
     Args:
         there: the identity in the checkpoint.
-        here: that of the run that is to go on.
+        here: the identity of the run that is to be resumed.
 
     Raises:
         UserError: they differ; it names the first difference.
@@ -109,7 +109,7 @@ def check_continues(there: Identity, here: Identity) -> None:
 
 
 def seen_images(identity: Identity | None) -> set[str]:
-    """Digests of all images that weights were trained or chosen on, also by the runs before."""
+    """Digests of all images that the weights were trained or selected on, in earlier runs too."""
     if identity is None:
         return set()
     before = (identity["init_from"] or {}).get("identity")

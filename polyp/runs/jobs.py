@@ -1,7 +1,7 @@
-"""Sweeps that resume: the same command finds the same folders again.
+"""Sweeps that can be resumed: the same command finds the same folders again.
 
-A job whose folder holds the finished run is skipped, a half-done run is resumed, and a job that
-fails leaves the others alone. configs/train.yaml refers to the resolver and the callback here.
+Finished jobs are skipped, interrupted ones are resumed, and a failed job does not stop the others.
+configs/train.yaml refers to the resolver and the callback here.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ from polyp.runs.traces import release_logs
 
 log = logging.getLogger(__name__)
 
-# Where and how a job runs, as users give it; the rest of it comes with trainer=.
+# Options of where and how a job runs. The others come with trainer=.
 NOT_IN_NAMES = {"resume", "sweep", "name", "data.root", "data.cache", "data.num_workers"}
-LONGEST_NAME = 230  # bytes; file systems take 255, and something is to fit behind
+LONGEST_NAME = 230  # bytes; file systems allow 255, and some suffixes are added
 SHOWN_DIFFERENCES = 3
 
-# Beside the jobs' folders: their locks, and why those that failed did. Not in them, as the folder
-# of a run of another config is to stay as it is.
+# Locks, and the reasons of failed jobs. Outside the jobs' folders, because the folder of a run of
+# another config must not be changed.
 NOTES = ".jobs"
 FAILED = ".failed"
 
@@ -45,23 +45,23 @@ FAILED = ".failed"
 
 
 def job_name(overrides: Sequence[str], data: str) -> str:
-    """The name of a job's folder: its overrides, but for those that say where and how it runs.
+    """The name of a job's folder: its overrides without those of where and how it runs.
 
     Args:
         overrides: such as ["model=unet", "seed=0"], in any order.
         data: the chosen dataset.
     """
     left_out = _where_and_how(NOT_IN_NAMES, data)
-    told = sorted(line for line in overrides if key_of(line) not in left_out)
-    whole = ",".join(told) or "defaults"
+    named = sorted(line for line in overrides if key_of(line) not in left_out)
+    whole = ",".join(named) or "defaults"
     name = whole.replace("/", "-").encode()[:LONGEST_NAME].decode(errors="ignore")
-    if name != whole:  # others may be cut to the same
+    if name != whole:  # other names may be cut to the same text
         name += f"~{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
     return name
 
 
 def _where_and_how(keys: Set[str], data: str) -> Set[str]:
-    """data.root is where a dataset lies; but with data=folder it is the dataset."""
+    """data.root only says where a dataset is, except with data=folder: there it is the dataset."""
     return keys - {"data.root"} if data == "folder" else keys
 
 
@@ -76,16 +76,16 @@ OmegaConf.register_new_resolver("job_name", _resolve_job_name, replace=True)
 
 
 def run_job(config: DictConfig, folder: Path, choices: dict[str, str]) -> float | None:
-    """One job of a sweep: skipped if its folder holds the finished run, else resumed or run.
+    """One job of a sweep: skipped if it is finished, otherwise resumed or started.
 
     The arguments are those of polyp.runs.train.run.
 
     Returns:
-        The best validation Dice; None if the job failed. The reason is then kept for
-        `sweep_report`, and the sweep goes on.
+        The best validation Dice; None if the job failed. The reason is then stored for
+        `sweep_report`, and the sweep continues.
 
     Raises:
-        Stopped: SIGTERM or Ctrl-C came to the job, and ends the sweep.
+        Stopped: on SIGTERM or Ctrl-C, which stop the sweep.
     """
     sweep = Path(HydraConfig.get().sweep.dir).resolve()
     note = sweep / NOTES / Path(os.path.relpath(folder, sweep)).as_posix().replace("/", "-")
@@ -113,17 +113,19 @@ def _skip_or_run(config: DictConfig, folder: Path, choices: dict[str, str]) -> f
         return score
     if found.last.exists():
         config.resume = str(found.last)
-    else:  # ended before its first checkpoint, if it ever began: no curves of that
+    else:  # stopped before its first checkpoint, if at all started: its curves are removed
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
-    from polyp.runs.train import run  # torch takes seconds, and skipping needs none
+    from polyp.runs.train import (
+        run,
+    )  # imports torch, which takes seconds and is not needed to skip a job
 
     try:
         return run(config, folder, choices)
     except Exception as error:
         if str(error).startswith(f"resume={found.last}"):
             error = UserError(f"{_reason(error)}; delete the folder to start the job again")
-        own = user_message(error) is None  # a mistake of the program's own: its traceback is kept
+        own = user_message(error) is None  # a bug in the program: keep its traceback
         if own:
             release_logs()
         log.error("%s", _reason(error), exc_info=error if own else None)
@@ -156,7 +158,7 @@ def _objective(folder: RunFolder) -> float:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keeps the same job of a second sweep, or one that is still queued, out of the folder."""
+    """Locks the folder against the same job of another sweep, or one that is still queued."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0)
     try:
@@ -177,59 +179,61 @@ def _reason(error: Exception) -> str:
 
 
 class SweepCallback(Callback):
-    """Hydra calls it in the process that the user started, before the first job."""
+    """Called by Hydra in the process that the user started, before the first job."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         notes = Path(config.hydra.sweep.dir) / NOTES
         try:
             notes.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            return  # where no folder can be: Hydra refuses it next, and what is raised here is lost
+            return  # not a valid folder: Hydra raises an error next
         started = notes / ".started"
         started.touch()
-        _begun[notes] = started.stat().st_mtime_ns  # by the clock that the notes will have
+        _started[notes] = (
+            started.stat().st_mtime_ns
+        )  # by the clock of the file system, as for the notes
 
 
-_begun: dict[Path, int] = {}  # when the sweep of this command began, by the folder of its notes
+_started: dict[Path, int] = {}  # the start of this command's sweep, by the folder of its notes
 
 
 @contextmanager
 def sweep_report() -> Iterator[None]:
-    """Around a command: if it is a sweep of which jobs failed, says why, and exits with status 1.
+    """Around a command: if jobs of a sweep failed, prints the reasons and exits with status 1.
 
     The jobs may have run in other processes or on other machines, so their notes are read.
     """
-    _begun.clear()
+    _started.clear()
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if _begun:
+        if _started:
             _tell_failures()
-            _say("The sweep was stopped. To continue, repeat the command.")
+            _print("The sweep was stopped. To continue, repeat the command.")
         raise
     except Exception as error:
         if not _tell_failures():
             raise
-        _say(f"error: {_reason(error)}")  # as Optuna's, that none of the trials succeeded
+        _print(f"error: {_reason(error)}")  # such as Optuna's error that no trial succeeded
         raise SystemExit(1) from error
     if failures := _tell_failures():
         jobs = "one job" if failures == 1 else f"{failures} jobs"
-        _say(f"error: {jobs} of the sweep failed; repeat the command to try again")
+        _print(f"error: {jobs} of the sweep failed; repeat the command to try again")
         raise SystemExit(1)
 
 
 def _tell_failures() -> int:
-    """Says which jobs failed, and why; gives their number."""
+    """Prints the failed jobs with the reasons, and returns their number."""
     failures = [
         failure
-        for notes, started in _begun.items()
+        for notes, started in _started.items()
         for failure in sorted(notes.glob(f"*{FAILED}"))
         if failure.stat().st_mtime_ns >= started
     ]
     for failure in failures:
-        _say(f"failed: {failure.read_text(encoding='utf-8')}")
+        _print(f"failed: {failure.read_text(encoding='utf-8')}")
     return len(failures)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr)

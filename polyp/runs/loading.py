@@ -1,4 +1,4 @@
-"""Making the network of a run again, without trusting the run folder: no code in it is run."""
+"""Rebuilds the network of a run without running code from the run folder."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ PREFIX = "model."
 
 
 def load_task(run: RunFolder) -> Task:
-    """What the logits of a run's network mean."""
+    """The task of a run."""
     if "task" not in run.config:  # runs of version 0.1
         return Binary()
     return build(run.config, "task", (Task,))
@@ -35,14 +35,14 @@ def load_model(run: RunFolder) -> nn.Module:
 
 
 def use_split(config: DictConfig, run: RunFolder) -> None:
-    """Makes a config divide the dataset as a run did, by its split.json."""
+    """Changes a config to use the split of a run, from its split.json."""
     config.data.split_file = str(run.path / "split.json")
-    config.data.fold = None  # the file says it
-    config.data.train_fraction = 1.0  # the file names no other training images
+    config.data.fold = None  # the file has the split
+    config.data.train_fraction = 1.0  # the file has only the used training images
 
 
 def choose_device(run: RunFolder, asked: str) -> torch.device:
-    """The device of that name; with "auto" a GPU, but not if the run was told to use none."""
+    """The device of that name; with "auto" a GPU, unless the run was trained with trainer=cpu."""
     if asked == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         if run.config.trainer.accelerator == "cpu" or accelerator is None:
@@ -50,24 +50,24 @@ def choose_device(run: RunFolder, asked: str) -> torch.device:
         return accelerator
     try:
         return torch.empty(0, device=asked).device
-    except (RuntimeError, AssertionError, TypeError) as error:  # CUDA builds raise the second
+    except (RuntimeError, AssertionError, TypeError) as error:  # AssertionError: CUDA builds
         raise UserError(f"device={asked}: not available; use device=auto") from error
 
 
 def load_checkpoint(model: nn.Module, path: Path) -> None:
-    """Puts the weights of a checkpoint into the network that it is of. No code in it is run.
+    """Loads the weights of a checkpoint into its network. No code in the file is run.
 
     Raises:
-        UserError: the file is damaged, not a checkpoint, of another network, or carries code.
+        UserError: the file is damaged, not a checkpoint, of another network, or contains code.
     """
     put_weights(model, read_checkpoint(path), path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint of a run holds. No code in it is run.
+    """The content of a run's checkpoint. No code in the file is run.
 
     Raises:
-        UserError: the file is damaged, not a checkpoint, or carries code.
+        UserError: the file is damaged, not a checkpoint, or contains code.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -86,7 +86,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def put_weights(model: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
-    """Puts the weights in a checkpoint, which was read from `path`, into the network.
+    """Loads the weights of a checkpoint, which was read from `path`, into the network.
 
     Raises:
         UserError: they are of another network.
@@ -101,10 +101,10 @@ def put_weights(model: nn.Module, checkpoint: dict[str, Any], path: Path) -> Non
 
 
 def build(config: DictConfig, key: str, allowed: tuple[type, ...]) -> Any:
-    """What config[key] describes, if it names nothing but classes derived from those allowed.
+    """The object that config[key] describes. It may only name subclasses of the allowed classes.
 
-    A run folder may come from somebody else, and Hydra would call whatever its config names:
-    `_target_: os.system` is code as much as a pickle is.
+    A run folder may come from somebody else, and Hydra calls whatever a config names, even
+    `_target_: os.system`.
     """
 
     def check(node: Any) -> None:
@@ -122,7 +122,7 @@ def build(config: DictConfig, key: str, allowed: tuple[type, ...]) -> Any:
 
 
 def _check_class(key: str, target: Any, allowed: tuple[type, ...]) -> None:
-    """UserError if it is not the name of a class derived from those allowed."""
+    """Raises UserError if the target is not a subclass of the allowed classes."""
     place = f"the run's config.yaml: {key} names _target_={target}"
     try:
         found = get_class(target)

@@ -1,4 +1,4 @@
-"""Scoring anybody's prediction maps against the masks of a dataset."""
+"""Scores prediction maps of any method against the masks of a dataset."""
 
 import logging
 from pathlib import Path
@@ -25,15 +25,15 @@ from polyp.tasks import Binary
 log = logging.getLogger(__name__)
 
 
-def evaluate_maps(asked: DictConfig, data_choice: str | None) -> dict[str, Any]:
-    """Scores 8-bit probability maps, named as the images, at the size of the masks.
+def evaluate_maps(options: DictConfig, data_choice: str | None) -> dict[str, Any]:
+    """Scores 8-bit probability maps with the names of the images, at the size of the masks.
 
     A pixel's value over 255 is its probability; a map of another size than its mask is resized to
-    it, bilinearly. Images without a map are left out and counted. Writes scores.csv, metrics.json
+    it, bilinearly. Images without a map are skipped and counted. Writes scores.csv, metrics.json
     and provenance.json.
 
     Args:
-        asked: configs/evaluate.yaml, with `maps`, `output` and `metrics`.
+        options: configs/evaluate.yaml, with `maps`, `output` and `metrics`.
         data_choice: what was given as `data=`.
 
     Returns:
@@ -42,23 +42,23 @@ def evaluate_maps(asked: DictConfig, data_choice: str | None) -> dict[str, Any]:
     Raises:
         UserError: an option is missing, or no image has a map.
     """
-    if data_choice is None or asked.output is None:
+    if data_choice is None or options.output is None:
         raise UserError(
             "maps= needs data= and output=: polyp evaluate maps=FOLDER data=NAME output=FOLDER"
         )
-    maps, output = Path(str(asked.maps)), Path(str(asked.output))
+    maps, output = Path(str(options.maps)), Path(str(options.output))
     if not maps.is_dir():
         raise UserError(f"maps={maps}: no such folder")
     if output.exists():
         raise UserError(f"output={output}: exists; choose a new folder")
-    if not asked.get("metrics"):
-        raise UserError("metrics= is missing, as metrics=[dice_256,iou_256] of the literature")
-    metrics = instantiate(asked.metrics)
+    if not options.get("metrics"):
+        raise UserError("metrics= is missing, for example metrics=[dice_256,iou_256]")
+    metrics = instantiate(options.metrics)
     task = Binary()
-    dataset = instantiate(asked.data.dataset)
+    dataset = instantiate(options.data.dataset)
     if dataset.num_classes != len(task.names):
         raise UserError(f"data={data_choice}: maps are of one class, its masks of several")
-    samples = _samples(asked, dataset)
+    samples = _samples(options, dataset)
     files = {sample.id: maps / f"{sample.id}.png" for sample in samples}
     found = [sample for sample in samples if files[sample.id].is_file()]
     if not found:
@@ -88,11 +88,13 @@ def evaluate_maps(asked: DictConfig, data_choice: str | None) -> dict[str, Any]:
     return summary
 
 
-def _samples(asked: DictConfig, dataset: Any) -> list[Sample]:
-    """Those of the part that was asked for; of "own", which is a run's, all."""
-    if asked.part in ("own", "all"):
+def _samples(options: DictConfig, dataset: Any) -> list[Sample]:
+    """The samples of `part=`; all of them for "own", which refers to a run."""
+    if options.part in ("own", "all"):
         return dataset.samples()
-    raise UserError(f"part={asked.part}: maps are scored on all images that have one; leave it out")
+    raise UserError(
+        f"part={options.part}: maps are scored on all images that have one; leave it out"
+    )
 
 
 def _probability(path: Path, size: tuple[int, ...]) -> torch.Tensor:
@@ -100,7 +102,7 @@ def _probability(path: Path, size: tuple[int, ...]) -> torch.Tensor:
     pixels = read_image(path)
     grey = pixels[..., 0]
     if (pixels != grey[..., None]).any():
-        raise UserError(f"{path}: in colour; a map is grey, its values over 255 are probabilities")
+        raise UserError(f"{path}: in colour; a map must be grey, with 255 for probability 1")
     if grey.shape != size:
         picture = Image.fromarray(grey).resize((size[1], size[0]), Image.Resampling.BILINEAR)
         grey = np.asarray(picture)

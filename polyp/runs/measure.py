@@ -1,4 +1,4 @@
-"""The final measurement of a run: made at the end of training, and again by `polyp evaluate`."""
+"""The final measurement of a run, at the end of training and by `polyp evaluate`."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Instrument:
-    """How equivariance is measured, from `evaluation` in a run's config.
+    """The options under `evaluation` in a run's config.
 
     Attributes:
         angles: of the rotation sweep, in degrees.
@@ -43,7 +43,7 @@ class Instrument:
 
     @classmethod
     def of(cls, config: DictConfig) -> "Instrument":
-        """Checked; runs of version 0.1 know the angles only."""
+        """Checks the options. Runs of version 0.1 have only the angles."""
         angles = sweep_angles(config, "angles")
         parts = [float(angle) for angle in config.evaluation.get("part_angles") or ()]
         parts = [angle for angle in parts if angle in angles]
@@ -64,20 +64,20 @@ def measure(
     """Measures a model on test sets; writes tables and figures into `folder`.
 
     Args:
-        model: with the weights to measure; it is left as it is.
+        model: with the weights to measure; it is not changed.
         task: what its logits mean.
         test_sets: the first is the one that "test" and "equivariance" in metrics.json are of.
         metrics: by name.
         instrument: how equivariance is measured.
         device: where the model runs, in float32.
         folder: gets scores.csv, equivariance.csv and the two figures of each test set.
-        title: of the figures; those of other sets than the run's own say their name too.
-        facts: what was run and how training went, as metrics.json is to say it.
+        title: of the figures; for other test sets their names are added.
+        facts: about the run and its training, to be copied to metrics.json.
 
     Returns:
-        What metrics.json holds, see outputs/README.md.
+        The content of metrics.json, see outputs/README.md.
     """
-    # Collapsed, or each of the sweep's thousands of forward passes would do what one can.
+    # Collapsed once, because the sweep has thousands of forward passes.
     collapsed = collapse(model).to(device)
     results, figures = [], {}
     for test_set in test_sets:

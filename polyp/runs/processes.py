@@ -1,8 +1,8 @@
-"""Which of the processes that train together this one is, before anything else is known."""
+"""The rank of this process among those that train together, before the trainer is made."""
 
 import os
 
-# As torchrun, Lightning (which starts the processes of a machine itself) and SLURM say it.
+# Set by torchrun, Lightning (which starts the processes of a machine itself) and SLURM.
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 

@@ -1,4 +1,4 @@
-"""What, beside the config, a reader needs to believe the numbers of a run or to make them again."""
+"""What a reader needs, besides the config, to check or reproduce the numbers of a run."""
 
 import hashlib
 import platform
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import polyp
-from polyp.cli import told
+from polyp.cli import typed_command
 from polyp.training.trainer import cpu_multiplies_bf16
 
 
@@ -23,7 +23,7 @@ def provenance(data: dict[str, str] | None = None) -> dict[str, Any]:
         data: name and checksum of the dataset, see `polyp.runs.identity.data_identity`.
     """
     return {
-        "command": shlex.join(told()),
+        "command": shlex.join(typed_command()),
         "version": polyp.__version__,
         "commit": _commit(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -38,27 +38,27 @@ def provenance(data: dict[str, str] | None = None) -> dict[str, Any]:
 
 
 def _packages() -> str:
-    """Of the installed packages, as `pip freeze` lists them: one name==version per line, sorted.
+    """The checksum of the installed packages, a sorted line name==version each.
     Two runs with the same checksum had the same versions of all packages."""
     found = {f"{package.name.lower()}=={package.version}" for package in distributions()}
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
 
 
 def _processor() -> str:
-    """Its model and the widest instructions that torch uses: "AMD EPYC, AVX512, bfloat16"."""
+    """The processor and the widest instructions that torch uses: "AMD EPYC, AVX512, bfloat16"."""
     bfloat16 = ["bfloat16"] if cpu_multiplies_bf16() else []
     return ", ".join([_processor_model(), torch.backends.cpu.get_cpu_capability(), *bfloat16])
 
 
 def _processor_model() -> str:
-    info = Path("/proc/cpuinfo")  # of Linux, where platform.processor() is often empty
+    info = Path("/proc/cpuinfo")  # on Linux platform.processor() is often empty
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:
-    """Of this checkout; None for an installed package, which may lie in another repository."""
+    """The commit of this checkout; None for an installed package."""
     checkout = Path(polyp.__file__).parents[1]
     if not (checkout / ".git").exists():
         return None

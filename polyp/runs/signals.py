@@ -1,4 +1,4 @@
-"""How a run ends when it is stopped from outside, and the hint that it prints: how to resume it."""
+"""Signals that stop a run, and the hint on how to resume it."""
 
 import functools
 import logging
@@ -17,14 +17,14 @@ from polyp.errors import UserError
 from polyp.files import disk_full
 from polyp.runs.processes import first_process
 
-# What stops a run: a scheduler that takes the machine back, and Ctrl-C.
+# Signals that stop a run: preemption by a scheduler, and Ctrl-C.
 SIGNALS = {signal.SIGTERM: "Terminated", signal.SIGINT: "Interrupted"}
 
 
 class Stopped(SystemExit):
-    """Ends the process with status 128 + signal, as a shell says of one that a signal has killed.
+    """Ends the process with status 128 + signal, as usual in shells.
 
-    As it is no Exception, it ends a whole sweep and not only one job of it.
+    It is not an Exception, so it stops the whole sweep, not only one job.
     """
 
     def __init__(self, signum: int):
@@ -33,9 +33,9 @@ class Stopped(SystemExit):
 
 
 def on_signals(handler: Any) -> None:
-    """Sets the handler of the signals that stop a run, but of those that the process ignores.
+    """Sets the handler of the signals that stop a run, except signals that the process ignores.
 
-    A thread other than the main one can set none: there nothing is changed.
+    Only the main thread can set handlers; in other threads this does nothing.
     """
     if threading.current_thread() is threading.main_thread():
         for signum in SIGNALS:
@@ -45,10 +45,10 @@ def on_signals(handler: Any) -> None:
 
 @contextmanager
 def signals_raise() -> Iterator[None]:
-    """Within the block, a signal that stops a run raises `Stopped` wherever the program is."""
+    """Within the block, a signal that stops a run raises `Stopped` at once."""
 
     def end(signum: int, frame: Any) -> None:
-        on_signals(signal.SIG_IGN)  # a second one must not disturb what the first one unwinds
+        on_signals(signal.SIG_IGN)  # a second signal must not interrupt the clean-up
         raise Stopped(signum)
 
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
@@ -62,11 +62,11 @@ def signals_raise() -> Iterator[None]:
 
 
 def prints_resume_hint(run: Callable[..., float]) -> Callable[..., float]:
-    """Decorates `polyp.runs.train.run`; when stopped or on a full disk it logs how to resume.
+    """Decorates `polyp.runs.train.run`; when stopped or on a full disk it prints how to resume.
 
     Raises:
-        Stopped: SIGTERM or Ctrl-C came. In training, `polyp.training.Checkpoints` ends the run at
-            the next step; before and after it, it ends at once.
+        Stopped: on SIGTERM or Ctrl-C. During training, `polyp.training.Checkpoints` stops the run
+            after the current step; before and after training it stops at once.
         UserError: the disk is full.
     """
 
@@ -78,8 +78,8 @@ def prints_resume_hint(run: Callable[..., float]) -> Callable[..., float]:
                 return run(config, folder, choices)
         except Stopped as stop:
             if not first_process():
-                # One status is enough. A launcher that meets another in any process kills the
-                # rest, and with it, perhaps, the first before it has said its line.
+                # Only the first process reports the status. On a status other than 0 a launcher
+                # kills the other processes, maybe the first one before it has printed the hint.
                 sys.exit(0)
             print(f"{SIGNALS[stop.signum]}. {resume_hint(folder)}", file=sys.stderr)
             raise
@@ -97,9 +97,9 @@ def prints_resume_hint(run: Callable[..., float]) -> Callable[..., float]:
 
 @contextmanager
 def _threads_quiet_on_full_disk() -> Iterator[None]:
-    """Within the block, a thread that a full disk ends prints no traceback.
+    """Within the block, a thread that fails because the disk is full prints no traceback.
 
-    TensorBoard's thread is meant: its error is raised again where the next value is logged.
+    This is for TensorBoard's thread, whose error is raised again when the next value is logged.
     """
     before = threading.excepthook
 
@@ -115,7 +115,7 @@ def _threads_quiet_on_full_disk() -> Iterator[None]:
 
 
 def _raise_log_errors() -> None:
-    """Makes a log that cannot be written an error, and not a traceback in place of each line."""
+    """Raises an error if the log cannot be written, instead of printing a traceback per line."""
 
     def fail(handler: logging.FileHandler, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -129,7 +129,7 @@ def _raise_log_errors() -> None:
 
 
 def resume_hint(folder: Path) -> str:
-    """What to add to the command of a run that has ended early."""
+    """The hint on how to resume a run that was stopped."""
     last = folder / "checkpoints" / "last.ckpt"
     if not last.exists():
         return "Nothing was saved yet. To start again, repeat the command."
@@ -138,6 +138,6 @@ def resume_hint(folder: Path) -> str:
 
 
 def _override(key: str, path: Path) -> str:
-    """KEY=PATH, in the quotes of Hydra and of the shell where it needs them."""
+    """KEY=PATH, quoted for Hydra and the shell if needed."""
     plain = re.fullmatch(r"[\w./~-]+", str(path))
     return f"{key}={path}" if plain else f"'{key}=\"{path}\"'"

@@ -13,7 +13,7 @@ from polyp.errors import UserError
 OWN = "own"  # the name of the test part of the run's own split
 PARTS = ("all", "train", "val", "test")
 
-# As in the run on any test set, because the network is used to it.
+# Options that every test set takes from the run.
 GEOMETRY = ("image_size", "resize", "batch_size", "channels", "cache")
 
 
@@ -24,10 +24,10 @@ class TestSet:
     Attributes:
         name: as in the column test_set of the results.
         data: the data module.
-        part: "all" of it, or "train", "val" or "test" of its split.
+        part: "all", or "train", "val" or "test" of its split.
     """
 
-    __test__ = False  # no class of tests
+    __test__ = False  # not a class of tests
 
     name: str
     data: DataModule
@@ -38,7 +38,7 @@ class TestSet:
         return self.data.loader(self.part)
 
     def digests(self) -> dict[str, str]:
-        """What each image holds, by id."""
+        """Digests of each image and mask, by id."""
         assert self.data.prepared is not None  # after `setup`
         samples = self.data.prepared.samples
         ids = [samples[row].id for row in self.data.part(self.part).rows if row is not None]
@@ -48,7 +48,7 @@ class TestSet:
 def make_test_sets(
     config: DictConfig, own: DataModule, build: Callable[[DictConfig, str], Any]
 ) -> list[TestSet]:
-    """The run's own test part, then those that `config.test_sets` names; read and checked.
+    """The run's own test part, then those in `config.test_sets`, read and checked.
 
     Args:
         config: of the run.
@@ -74,6 +74,6 @@ def make_test_sets(
         data = build(described, "data")
         data.setup()
         if not len(data.part(part)):
-            raise UserError(f"test_sets.{name}: its part {part} holds no images")
+            raise UserError(f"test_sets.{name}: its part {part} has no images")
         sets.append(TestSet(name, data, part))
     return sets

@@ -1,7 +1,6 @@
-"""A run that is refused leaves no traces: no log, and not the folder that Hydra makes for it.
+"""A run with an error in its config leaves no files: no log, and not the folder made by Hydra.
 
-configs/hydra/callbacks/folder.yaml refers to the callback, and configs/hydra/job_logging/run.yaml
-to the log.
+configs/hydra/callbacks/folder.yaml uses the callback, configs/hydra/job_logging/run.yaml the log.
 """
 
 import logging
@@ -17,7 +16,7 @@ from omegaconf import DictConfig
 
 
 class HeldFileHandler(logging.FileHandler):
-    """Keeps what is said until `release_logs`: a run that is refused leaves no file."""
+    """Holds back messages until `release_logs`, so that a failed start leaves no file."""
 
     def __init__(self, filename: str):
         super().__init__(filename, delay=True)
@@ -30,21 +29,21 @@ class HeldFileHandler(logging.FileHandler):
             self.held.append(record)
 
     def write_held(self) -> None:
-        """Writes what was held, and from now on everything at once."""
+        """Writes the messages that were held back, and later ones at once."""
         held, self.held = self.held or [], None
         for record in held:
             super().emit(record)
 
 
 def release_logs() -> None:
-    """Has all files of logs written that are held back."""
+    """Writes all logs that are held back."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, HeldFileHandler):
             handler.write_held()
 
 
 class FolderCallback(Callback):
-    """Hydra calls it before it makes any folder: notes which are there."""
+    """Called by Hydra before it makes any folder: stores which folders exist."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         HydraConfig.instance().set_config(config)  # for ${hydra:…}; Hydra does it next
@@ -57,21 +56,21 @@ class FolderCallback(Callback):
         folder = folder.absolute()
         while not folder.exists():
             folder = folder.parent
-        _there.append(folder)
+        _existing.append(folder)
 
 
-_there: list[Path] = []  # the last is the deepest folder that was there before this command
+_existing: list[Path] = []  # the last is the deepest folder that existed before this command
 
 
 @contextmanager
 def no_empty_folder(folder: Path) -> Iterator[None]:
-    """Removes, after the block, a folder that Hydra has made and nothing was written to."""
+    """After the block, removes the folder that Hydra has made if it is empty."""
     try:
         yield
     finally:
-        # A job of a sweep may run in a process of its own, which knows its own folder alone.
+        # A job of a sweep may run in its own process, which knows only its own folder.
         job = HydraConfig.get().mode is RunMode.MULTIRUN
-        before = _there[-1] if _there else folder.parent if job else folder
+        before = _existing[-1] if _existing else folder.parent if job else folder
         while folder != before and before in folder.parents and not any(folder.iterdir()):
             folder.rmdir()
             folder = folder.parent

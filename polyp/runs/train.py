@@ -59,7 +59,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
 
     Args:
         config: the composed config.
-        folder: the run's folder; outputs/README.md says what it then holds.
+        folder: the run's folder; outputs/README.md lists its files.
         choices: names of the chosen configs, such as {"model": "p4unet", "data": "kvasir"}.
 
     Returns:
@@ -67,7 +67,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
 
     Raises:
         UserError: for mistakes of the user.
-        Stopped: SIGTERM or Ctrl-C came.
+        Stopped: on SIGTERM or Ctrl-C.
     """
     run_folder = RunFolder(folder)
     resume = _resumed_checkpoint(config, run_folder)
@@ -99,23 +99,23 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         _warm_start(config, model, identity, test_sets)
     steps = None if resume is None else _resume(model, resume, identity)
     checkpoints = Checkpoints(folder / "checkpoints", resume, identity, record)
-    # What the steps that are repeated had written is not shown beside their repetition.
+    # Curves of the steps that are repeated are hidden.
     loggers = make_loggers(config.logger, folder, steps)
 
     def take_folder(trainer: Trainer, module: LightningModule) -> None:
-        """From here on it is this run's. Not before a resumed checkpoint has been accepted."""
+        """Starts to write the folder, once the resumed checkpoint has been accepted."""
         trainer.loggers = loggers
         if trainer.is_global_zero:
             release_logs()
-            checkpoints.take_along()
-            run_folder.unfinish()  # its metrics are of fewer epochs, if it is resumed
+            checkpoints.copy_best()
+            run_folder.unfinish()  # of a resumed run: its metrics are of fewer epochs
             run_folder.write_config(config)
             run_folder.write_split(data.ids)
 
     trainer: Trainer = instantiate(
         config.trainer,
         default_root_dir=str(folder),
-        logger=False,  # they write as soon as the trainer has them
+        logger=False,  # loggers write as soon as the trainer has them
         callbacks=[
             LambdaCallback(on_train_start=take_folder),
             RunProgress(),
@@ -127,7 +127,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     record["precision"] = str(trainer.precision)
     _check_sweep(trainer)
     if trainer.strategy.launcher is not None:
-        # The processes that it starts wait for this one for ever, when this one has failed.
+        # If this process fails, those that the launcher starts would wait for it forever.
         atexit.register(trainer.strategy.launcher.kill, signal.SIGKILL)
     module = Segmentation(
         model,
@@ -140,10 +140,10 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     if not checkpoints.has_best():
         raise UserError(
-            f"resume={resume}: no epoch is left to be trained, and there is no best.ckpt beside it "
-            "to be measured"
+            f"resume={resume}: no epoch is left to train, and there is no best.ckpt beside it to "
+            "evaluate"
         )
-    take_folder(trainer, module)  # if no epoch was left to be trained
+    take_folder(trainer, module)  # if no epoch was left to train
     if identity["init_from"] is not None:
         record["init_from"] = identity["init_from"]
     if checkpoints.earlier:
@@ -195,22 +195,22 @@ def _resumed_checkpoint(config: DictConfig, folder: RunFolder) -> Path | None:
             "another hydra.run.dir starts a new one"
         )
     if folder.finished:
-        raise UserError(f"hydra.run.dir={folder} already holds a run: name another hydra.run.dir")
+        raise UserError(f"hydra.run.dir={folder} already holds a run: choose another hydra.run.dir")
     return None
 
 
 def _warm_start(
     config: DictConfig, model: nn.Module, identity: Identity, test_sets: Sequence[TestSet]
 ) -> None:
-    """Puts the weights of `init_from` into the network, and notes whose they are.
+    """Loads the weights of `init_from` into the network, and stores their source in `identity`.
 
     Raises:
-        UserError: there are none, or they were trained on images that are to be tested on.
+        UserError: there are no weights, or they were trained on test images of this run.
     """
     path = Path(config.init_from)
     if not path.is_file():
         raise UserError(
-            f"init_from={path}: no such file; it names a checkpoint, as "
+            f"init_from={path}: no such file; give a checkpoint, for example "
             "outputs/…/checkpoints/best.ckpt"
         )
     try:
@@ -224,8 +224,8 @@ def _warm_start(
     identity["init_from"] = {"path": str(path.resolve()), "sha256": sha256, "identity": source}
     if source is None:
         log.warning(
-            "init_from=%s: of an earlier version, which does not say what its run was trained on: "
-            "make sure that it was on none of the test images",
+            "init_from=%s: from an earlier version, which does not store the training images; "
+            "make sure that none of them is a test image here",
             path,
         )
     seen = seen_images(source)
@@ -236,11 +236,11 @@ def _warm_start(
             continue
         found = (
             f"its run was trained on {len(known)} of the {len(tested)} test images of "
-            f"{test_set.name}, as {known[0]}"
+            f"{test_set.name}, for example {known[0]}"
         )
         if not config.init_from_seen:
             raise UserError(
-                f"init_from={path}: {found}; data.split_file= of its split.json keeps them apart, "
+                f"init_from={path}: {found}; data.split_file= with its split.json avoids this, "
                 "init_from_seen=true accepts it"
             )
         log.warning("init_from=%s: %s", path, found)
@@ -257,7 +257,7 @@ def _check_classes(task: Task, data: LightningDataModule) -> None:
 def _check_sweep(trainer: Trainer) -> None:
     in_sweep = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
     if in_sweep and trainer.world_size > 1 and not SLURMEnvironment.detect():
-        # Each process would make the sweep by itself, and a sampler propose other values in each.
+        # Each process would run the whole sweep, and a sampler would propose other values in each.
         raise UserError(
             f"a sweep (-m) trains each run in one process, but the trainer has "
             f"{trainer.world_size}: use trainer=auto, or start the runs one by one"
@@ -265,25 +265,25 @@ def _check_sweep(trainer: Trainer) -> None:
 
 
 def _resume(model: nn.Module, resume: Path, identity: Identity) -> int:
-    """The steps of training up to the checkpoint; or why this run cannot go on from it.
+    """The number of steps up to the checkpoint, after checking that the run can be resumed from it.
 
-    Before training, for a message of one line: Lightning would fail with the same faults.
+    Lightning would find the same faults, but only later and with a traceback.
     """
     try:
         checkpoint = read_checkpoint(resume)
     except UserError as error:
         raise UserError(f"resume={error}") from error
     there = identity_of(checkpoint)
-    source, begun = identity["init_from"], (there or {}).get("init_from")
-    if source is not None and source["sha256"] != (begun or {}).get("sha256"):
+    source, started = identity["init_from"], (there or {}).get("init_from")
+    if source is not None and source["sha256"] != (started or {}).get("sha256"):
         raise UserError(
-            f"resume={resume}: and init_from={source['path']} exclude each other, as that run did "
-            "not begin with it; leave one out"
+            f"resume={resume} and init_from={source['path']} exclude each other, because that run "
+            "did not start from these weights; remove one"
         )
     if there is None:
         log.warning(
-            "resume=%s: of an earlier version, which does not say what the run was trained on: "
-            "make sure that it is the same as here",
+            "resume=%s: from an earlier version, which does not store what it was trained on: "
+            "make sure that data and config are the same",
             resume,
         )
     else:
@@ -293,7 +293,7 @@ def _resume(model: nn.Module, resume: Path, identity: Identity) -> int:
             raise UserError(
                 f"resume={resume}: {error}; init_from= starts a new run from its weights"
             ) from error
-        identity["init_from"] = begun
+        identity["init_from"] = started
     try:
         put_weights(model, checkpoint, resume)
     except UserError as error:
@@ -321,7 +321,7 @@ def _log_final(loggers: Sequence[Logger], config: DictConfig, metrics: dict, fol
     }
     for key in ("optimizer", "schedule", "model"):
         for option, value in flat(OmegaConf.to_container(config[key], resolve=True)).items():
-            if option == "_target_" and key != "model":  # whose name is there already
+            if option == "_target_" and key != "model":  # the model's name is logged already
                 hyperparameters[key] = value.rsplit(".", 1)[-1]
             elif not option.endswith(("_target_", "_partial_")):
                 hyperparameters[f"{key}/{option}"] = value
@@ -331,7 +331,7 @@ def _log_final(loggers: Sequence[Logger], config: DictConfig, metrics: dict, fol
         if isinstance(score, dict) and score["mean"] is not None
     }
     equivariance = metrics["equivariance"]
-    # What is undefined is not logged.
+    # Undefined values are not logged.
     finals |= {
         f"equivariance/{name}": equivariance[name]
         for name in ("mean", "min")

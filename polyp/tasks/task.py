@@ -17,7 +17,7 @@ Classes = Sequence[str] | Mapping[str, int | Sequence[int]]
 
 
 class Task(ABC):
-    """Says what logits mean.
+    """The meaning of logits.
 
     Args:
         classes: names of the classes, the background first. A mapping also gives the value or

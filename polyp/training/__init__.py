@@ -1,4 +1,4 @@
-"""Training: one step, its loss and schedule, and what is written along the way."""
+"""Training: steps, losses, schedules, checkpoints and loggers."""
 
 from polyp.training.checkpoints import Checkpoints
 from polyp.training.logging import make_loggers

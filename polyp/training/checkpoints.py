@@ -1,4 +1,4 @@
-"""Writing `best.ckpt` and `last.ckpt`."""
+"""Writes `best.ckpt` and `last.ckpt`."""
 
 import io
 import shutil
@@ -19,17 +19,17 @@ from polyp.runs.signals import Stopped, on_signals
 class Checkpoints(Checkpoint):
     """After each epoch, `last.ckpt`; and `best.ckpt` if the validation Dice is the highest so far.
 
-    When SIGTERM or Ctrl-C comes, `last.ckpt` is written after the step that is being made, or after
-    the validation, and training ends with `Stopped`. A run that is resumed from it makes the rest
-    of the epoch's steps; of what it logs, the epoch's mean training loss is over these alone.
+    On SIGTERM or Ctrl-C, `last.ckpt` is written after the current step or validation, and training
+    ends with `Stopped`. A run that is resumed from it makes the remaining steps of the epoch; the
+    mean training loss that it logs for this epoch is over these steps only.
 
-    Not Lightning's ModelCheckpoint, as that writes in place (a reader, or a resumed run, may meet
-    half a file) and forgets the best score when a run is resumed in another folder.
+    Lightning's ModelCheckpoint is not used: it writes in place, so that half-written files may be
+    left, and forgets the best score when a run is resumed in another folder.
 
     Args:
-        folder: where the two are written.
-        resume: the checkpoint that the run is resumed from, if any. If the run goes on in another
-            folder, `take_along` copies the `best.ckpt` beside it.
+        folder: of the two files.
+        resume: the checkpoint that the run is resumed from, if any. If the run continues in
+            another folder, `copy_best` copies the `best.ckpt` beside it.
         identity: what the run is, see `polyp.runs.identity`; it is kept in the checkpoints.
         provenance: of this process, see `polyp.runs.provenance`; it is kept in the checkpoints,
             and `earlier` has those of the processes that trained the run before it was resumed.
@@ -49,9 +49,9 @@ class Checkpoints(Checkpoint):
         self.earlier: list[dict[str, Any]] = []
         self.best_score = float("-inf")
         self.best_epoch = 0  # counted from 1
-        self.seconds = 0.0  # of training and validation, those before a resumption counted in
+        self.seconds = 0.0  # of training and validation, also before the run was resumed
         self.counted = 0.0  # up to this moment
-        self.signum: int | None = None  # of what stops the run
+        self.signum: int | None = None  # of the signal that stops the run
 
     @property
     def best(self) -> Path:
@@ -82,17 +82,19 @@ class Checkpoints(Checkpoint):
             checkpoint["identity"] = self.identity
 
     def has_best(self) -> bool:
-        """Whether there is a best epoch so far, here or to be taken along."""
+        """Whether there is a best epoch so far, here or beside the resumed checkpoint."""
         return any(path.exists() for path in filter(None, (self.best, self._earlier_best)))
 
-    def take_along(self) -> None:
-        """Copies the best epoch so far; to be called when the resumption has been accepted."""
+    def copy_best(self) -> None:
+        """Copies the best epoch so far. Call it once the resumed checkpoint has been accepted."""
         if self._earlier_best is None:
             return
         if not self.best.exists() and self._earlier_best.exists():
             with atomic_path(self.best) as temporary:
                 shutil.copyfile(self._earlier_best, temporary)
-        if not self.best.exists():  # without it its score is of no use: the next epoch is best
+        if (
+            not self.best.exists()
+        ):  # without the file the score is useless: the next epoch is the best
             self.best_score, self.best_epoch = float("-inf"), 0
 
     @property
@@ -101,8 +103,8 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.counted = time.monotonic()
-        # Nothing is raised in the midst of a step: TensorBoard's writer, for one, would keep its
-        # lock. Also in place of Lightning's own handler of SIGTERM, which ends the run without a
+        # Nothing is raised within a step: TensorBoard's writer, for example, would keep its lock.
+        # Also in place of Lightning's own handler of SIGTERM, which ends the run without a
         # checkpoint, and with several processes broadcasts in the midst of other collectives.
         # Lightning puts back what was there before, as it does after its own.
         on_signals(self._note)
@@ -118,7 +120,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         score = float(trainer.callback_metrics[self.monitor])
-        # The first process knows, as it alone sees to the files.
+        # Only the first process writes the files, so it decides.
         if trainer.strategy.broadcast(score > self.best_score):
             self.best_score, self.best_epoch = score, trainer.current_epoch + 1
             # Before `last`: killed in between, the epoch is repeated, and nothing is lost.
@@ -128,28 +130,28 @@ class Checkpoints(Checkpoint):
             raise Stopped(self.signum or signal.SIGTERM)
 
     def _note(self, signum: int, frame: Any) -> None:
-        if self.signum == signum == signal.SIGINT:  # a second Ctrl-C: the user will not wait
+        if self.signum == signum == signal.SIGINT:  # a second Ctrl-C: stop at once
             raise Stopped(signum)
         self.signum = signum
 
     def _stopped(self, trainer: Trainer) -> bool:
-        """Whether a signal has come to any of the processes: all must stop at the same step."""
+        """Whether any process has received a signal: all must stop at the same step."""
         return trainer.strategy.reduce_boolean_decision(self.signum is not None, all=False)
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         now = time.monotonic()
         self.seconds, self.counted = self.seconds + now - self.counted, now
-        # All processes must call it, the first alone writes.
+        # All processes must call it; only the first writes.
         trainer.save_checkpoint(path, weights_only=False)  # with the optimiser
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint in one piece, by way of its own folder and not the system's temporary."""
+    """Writes a checkpoint via a temporary file in its own folder."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        # Not to the file at once: of a full disk, torch's writer says only that it has failed.
+        # To memory first: on a full disk torch's own writer does not name the reason.
         content = io.BytesIO()
         torch.save(checkpoint, content)
         with atomic_path(path) as temporary:

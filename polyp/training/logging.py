@@ -17,11 +17,11 @@ def make_loggers(configs: Mapping[str, Any] | None, folder: Path, step: int | No
     Args:
         configs: a partial config per logger, by name; it is called with `save_dir`.
         folder: the run's folder.
-        step: the one that a resumed run continues from; what TensorBoard had been told of later
-            steps is hidden. None if nothing is resumed.
+        step: the one that a resumed run continues from; TensorBoard's values of later
+            steps are hidden. None if no run is resumed.
 
     Raises:
-        UserError: a logger's package is missing, or it refuses its options.
+        UserError: the package of a logger is missing, or its options are wrong.
     """
     loggers = []
     for name, config in (configs or {}).items():
@@ -39,7 +39,7 @@ def make_loggers(configs: Mapping[str, Any] | None, folder: Path, step: int | No
 
 
 def log_image(loggers: Sequence[Logger], name: str, pictures: np.ndarray, step: int) -> None:
-    """Logs pictures, float [N, H, W, 3] in [0, 1], where a logger can show them."""
+    """Logs images, float [N, H, W, 3] in [0, 1], to loggers that can show them."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_images(name, pictures, step, dataformats="NHWC")

@@ -11,9 +11,9 @@ class BCEDiceLoss(nn.Module):
     """Weighted sum of binary cross-entropy and soft Dice loss.
 
     Cross-entropy gives gradients everywhere, Dice (Milletari et al., V-Net, 3DV 2016) makes small
-    polyps count as much as large ones. Padding is trained on like the image, as being no polyp,
-    though no score counts it: left out, what a network says there is arbitrary, and shows as soon
-    as a turned image has its padding elsewhere.
+    polyps count as much as large ones. Padding counts as background in the loss, although no score
+    counts it: otherwise the output there would be arbitrary, and would show in a turned image,
+    which has its padding elsewhere.
 
     Args:
         bce, dice: weights of the two.
@@ -73,5 +73,5 @@ class CrossEntropyDiceLoss(nn.Module):
 
 def _check_weights(**weights: float) -> None:
     if not any(weights.values()):
-        told = ", ".join(f"{name}={weight:g}" for name, weight in weights.items())
-        raise UserError(f"{told}: one of them must be above 0, or nothing is learnt")
+        given = ", ".join(f"{name}={weight:g}" for name, weight in weights.items())
+        raise UserError(f"{given}: one of them must be above 0")

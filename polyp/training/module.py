@@ -1,4 +1,4 @@
-"""What one step of training and one of validation do."""
+"""One step of training and of validation."""
 
 from collections.abc import Callable
 
@@ -60,7 +60,7 @@ class Segmentation(LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         logits = self.model(batch["image"])
-        # Not the blank images that make the shares of several processes equal.
+        # Without the blank images that make the shares of several processes equal.
         real = batch["valid"].flatten(1).any(1)
         logits, mask, valid = logits[real], batch["mask"][real], batch["valid"][real]
         images = len(logits)

@@ -1,6 +1,6 @@
-"""What loggers show of the validation set while a run goes on.
+"""Logs images and equivariance of the validation set during training.
 
-All of it stands at the last step of the epoch, counted from 0, where Lightning puts val/dice.
+Values are logged at the last step of the epoch, counted from 0, like Lightning's val/dice.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class ValidationImages(Callback):
     """Shows validation images with the masks found and true, after each epoch.
 
     Args:
-        images: how many, from the start of the validation set.
+        images: their number, from the start of the validation set.
     """
 
     def __init__(self, images: int = 4):
@@ -46,7 +46,7 @@ class ValidationImages(Callback):
 
 
 class EquivarianceMonitor(Callback):
-    """Measures equivariance on the validation set every n epochs, to see it drift.
+    """Measures equivariance on the validation set every n epochs.
 
     Args:
         every_n_epochs: how often.

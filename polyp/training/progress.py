@@ -1,4 +1,4 @@
-"""How a run tells how far it is: a bar for the whole run, and a line in the log for each epoch."""
+"""Progress of a run: one bar for the whole run, and one line in the log per epoch."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ class RunProgress(Callback):
     def __init__(self) -> None:
         self.bar: tqdm | None = None
         self.started = 0.0
-        self.first_epoch = 0.0  # within one, if the run was stopped there
+        self.first_epoch = 0.0  # a fraction, if the run was stopped within an epoch
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         steps = trainer.num_training_batches

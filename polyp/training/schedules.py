@@ -9,7 +9,7 @@ from polyp.errors import UserError
 
 
 def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float = 0.3) -> LRScheduler:
-    """Up to the optimiser's learning rate and down to almost nothing (Smith & Topin 2019).
+    """Rises to the optimiser's learning rate and falls to almost 0 (Smith & Topin 2019).
 
     Args:
         warmup: part of the run on the way up.
@@ -20,7 +20,7 @@ def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float = 0.3) -> LR
 
 class _OneCycle(OneCycleLR):
     def load_state_dict(self, state_dict: dict) -> None:
-        """Refuses a cycle of another length: it would go on with that one, and end in mid-run."""
+        """Raises UserError for a cycle of another length, which would end in mid-run."""
         if state_dict["total_steps"] != self.total_steps:
             raise UserError(
                 f"resume: the checkpoint is of a one-cycle schedule of {state_dict['total_steps']} "

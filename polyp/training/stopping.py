@@ -1,11 +1,11 @@
-"""Stopping when the validation Dice no longer gets better."""
+"""Early stopping by the validation Dice."""
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch import callbacks
 
 
 class EarlyStopping(callbacks.EarlyStopping):
-    """Lightning's, but a run that had stopped and is resumed, as to be measured, trains no further.
+    """Lightning's early stopping, but a stopped run that is resumed does not train further.
 
     Args:
         monitor: of what the highest value counts.

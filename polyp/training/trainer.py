@@ -18,13 +18,13 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
     """A Lightning trainer.
 
     Args:
-        precision: as Lightning's; or "auto": bfloat16 autocast on GPUs that have it, else float32;
-            or "bf16-auto": that, and bfloat16 autocast also on CPUs that multiply it natively.
+        precision: as for Lightning; or "auto": bfloat16 autocast on GPUs that have it, else
+            float32; or "bf16-auto": that, and bfloat16 autocast on CPUs that multiply it natively.
             Elsewhere it takes many times as long as float32, and asking for it logs a warning.
         options: arguments of `lightning.Trainer`.
 
     Raises:
-        UserError: Lightning refuses the options, as for a GPU where there is none.
+        UserError: Lightning rejects the options, for example a GPU where there is none.
     """
     _quieten_lightning()
     on_gpu = options.get("accelerator") != "cpu" and torch.cuda.is_available()
@@ -49,14 +49,14 @@ def make_trainer(precision: str = "auto", **options) -> Trainer:
             **options,
         )
         cluster = getattr(trainer.strategy, "cluster_environment", None)
-        if cluster is not None:  # else only found out when it starts
+        if cluster is not None:  # otherwise found only when training starts
             cluster.validate_settings(trainer.num_devices, trainer.num_nodes)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     if options.get("sync_batchnorm") and trainer.strategy.root_device.type == "cpu":
         raise UserError(
-            "trainer.sync_batchnorm=true: is for GPUs alone, and here is none (trainer=ddp needs "
-            "some); trainer=auto trains without"
+            "trainer.sync_batchnorm=true: needs GPUs, as does trainer=ddp, and there is none here; "
+            "use trainer=auto"
         )
     return trainer
 
@@ -67,7 +67,7 @@ def cpu_multiplies_bf16() -> bool:
 
 
 def _quieten_lightning() -> None:
-    """What Lightning says about itself goes; what it says about a run's faults stays."""
+    """Hides Lightning's messages about itself, but not its warnings about a run."""
     for name in (
         "lightning.pytorch.utilities.rank_zero",
         "lightning.pytorch.accelerators.cuda",
@@ -78,7 +78,7 @@ def _quieten_lightning() -> None:
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     # Lightning's own use of a function that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.* is deprecated.*")
-    # It cannot know that our data module goes on within an epoch.
+    # Lightning does not know that our data module can resume within an epoch.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable.*")
-    # An epoch of few steps is no mistake here: the loss is also logged by epoch.
+    # Short epochs are fine: the loss is also logged by epoch.
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")

@@ -60,7 +60,8 @@ def test_memory(measured):
     """At a size at which the maps outweigh the start of the libraries; within generous bounds."""
     options = ["~models.se2unet", "~models.steerableunet", "models.p4unet.widths=[4,8,16]"]
     rows = measured("memory", *options, "image_size=128", "batch_size=4")
-    step, prediction = "p4unet: peak of a training step / floor's", "peak of predicting 4 images"
+    step = "p4unet: peak of a training step / lower bound"
+    prediction = "peak of predicting 4 images"
     assert list(rows) == [step, f"{prediction} / 2 images"]
     assert 0.5 < float(rows[step]["value"]) < 1.5
     assert 0.8 < float(rows[f"{prediction} / 2 images"]["value"]) < 1.2

@@ -25,7 +25,7 @@ def test_the_floor_does_the_same_convolutions(name):
 
 def test_every_model_beside_its_floor(measured):
     rows = measured("steps")
-    assert list(rows) == [f"{name}: training step / floor's" for name in TARGETS]
+    assert list(rows) == [f"{name}: training step / lower bound" for name in TARGETS]
     assert [row["target"] for row in rows.values()] == ["≤ 1.03", "≤ 1.06", "≤ 1.08"]
     for row in rows.values():
         step, floor = (float(part.split()[0]) for part in row["detail"].split(" / "))
@@ -46,7 +46,7 @@ def test_ratios_stay_near_their_targets(tmp_path, script):
     with (tmp_path / "benchmark.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["what"]: float(row["value"]) for row in csv.DictReader(file)}
     for name in TARGETS:
-        assert rows[f"{name}: training step / floor's"] < 1.5
+        assert rows[f"{name}: training step / lower bound"] < 1.5
         assert rows[f"{name}: construction, e2cnn / ours"] > 1
         assert rows[f"{name}: training step in float32, e2cnn / ours"] > 0.5
         assert rows[f"{name}: inference in float32, e2cnn / ours"] > 0.6

@@ -78,7 +78,7 @@ def test_groups_by_name(tmp_path: Path):
     write_pairs(tmp_path / "images", tmp_path / "masks", ids)
     samples = PairedFolders(tmp_path, group="(.+)_").samples()
     assert [sample.group for sample in samples] == ["p1", "p1", "p2_1", None]
-    for group, expected in {"(": "no regular expression", "p1": "needs a part in par"}.items():
+    for group, expected in {"(": "not a regular expression", "p1": "needs a part in par"}.items():
         with pytest.raises(UserError, match=expected):
             PairedFolders(tmp_path, group=group)
 

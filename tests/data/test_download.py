@@ -429,7 +429,7 @@ def test_cvc_is_unpacked(get, cvc_dataset, place, tmp_path, below):
     ("option", "expected"),
     [
         ("data=synthetic", "data=synthetic: cannot be downloaded; choose data=kvasir or data=cvc"),
-        ("data=kvasri", "Could not find 'data/kvasri'"),
+        ("data=kvasri", "data=kvasri: no such config"),
         ("root=", "root=: must be a path"),
         ("root=null", "root=null: must be a path"),
         ("root=FILE/data/Kvasir-SEG", "is a file, not a folder"),

@@ -123,5 +123,5 @@ def test_a_binary_folder_of_0_and_1(folder_dataset):
     assert dataset.num_classes == 2
     for sample, mask in zip(dataset.samples(), expected, strict=True):
         np.testing.assert_array_equal(dataset.read(sample)[1], mask)
-    with pytest.raises(UserError, match=r"foreground=1: is for binary masks"):
+    with pytest.raises(UserError, match=r"foreground=1: for binary masks only"):
         PairedFolders(folder_dataset, foreground=1, labels=NAMES)

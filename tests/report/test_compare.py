@@ -391,11 +391,11 @@ def edit_json(**values):
         (change("scores.csv", lambda text: text.splitlines()[0]), "holds no rows"),
         (
             change("scores.csv", lambda text: text.replace("0.1", "nan")),
-            "holds 'nan', which is no number",
+            "holds 'nan', which is not a number",
         ),
         (
             change("scores.csv", lambda text: text.replace("0.1", "much")),
-            "holds 'much', which is no number",
+            "holds 'much', which is not a number",
         ),
         (change("scores.csv", lambda text: text + "own,,a,1,1,1,1,1\n"), "image 'a' twice"),
         (change("equivariance.csv", lambda text: text[: len(text) // 2]), "equivariance.csv: "),

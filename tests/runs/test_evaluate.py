@@ -130,7 +130,7 @@ def test_other_results_are_never_overwritten(script_refused, finished_run):
     ("argument", "expected"),
     [
         ("run=nowhere", "run=nowhere: not a run, nowhere/.hydra/config.yaml is missing"),
-        ("data=polyps", "Could not find 'data/polyps'"),
+        ("data=polyps", "data=polyps: no such config"),
         ("data=cvc", "CVC-ClinicDB not found"),
         ("data=kvasir", "Kvasir-SEG not found"),
         ("data.root=/nowhere", "looked for /nowhere/images"),
@@ -140,7 +140,7 @@ def test_other_results_are_never_overwritten(script_refused, finished_run):
         ("data.split_file=nowhere.json", "data.split_file=nowhere.json: No such file"),
         ("evaluation.angles=[0]", "evaluation.angles=[0"),
         ("evaluation.angles=[north]", "evaluation.angles=[north]"),
-        ("evaluation=half_turn", "Could not find 'evaluation/half_turn'"),
+        ("evaluation=half_turn", "evaluation=half_turn: no such config"),
         ("device=tpu", "device=tpu: not available"),
         ("evaluation.angels=[90]", "angels"),
     ],

@@ -57,7 +57,7 @@ def test_the_identity_is_plain_values(last):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_another_run_is_not_gone_on_with(refused, tmp_path, last, options, difference):
+def test_another_run_is_not_resumed(refused, tmp_path, last, options, difference):
     before = contents(last.parents[1])
     line = refused(*TINY_SYNTHETIC, *options, f"resume={last}")
     assert f"resume={last}: the run was trained with " in line
@@ -90,7 +90,7 @@ def test_a_moved_dataset_is_the_same_and_a_changed_one_is_not(tmp_path):
     assert one["b"][0] == two["b"][0]
 
 
-def test_a_changed_dataset_is_not_gone_on_with(command_line, refused, folder_dataset, tmp_path):
+def test_a_changed_dataset_is_not_resumed(command_line, refused, folder_dataset, tmp_path):
     options = [o for o in TINY_SYNTHETIC if "dataset" not in o]
     options += ["data=folder", f"data.root={folder_dataset}", "data.cache=null"]
     last = command_line(*options, folder="first") / "checkpoints" / "last.ckpt"
@@ -106,14 +106,14 @@ def test_a_checkpoint_of_version_0_1_goes_on_with_a_warning(command_line, last, 
     shutil.copytree(last.parent, old.parent)
     torch.save(checkpoint, old)
     folder = command_line(*TINY_SYNTHETIC, f"resume={old}")
-    assert "of an earlier version, which does not say" in (folder / "train.log").read_text()
+    assert "from an earlier version, which does not store" in (folder / "train.log").read_text()
 
 
 def test_nothing_is_left_to_be_done(refused, last, tmp_path):
     """And the best epoch is not there to be measured."""
     shutil.copyfile(last, tmp_path / "last.ckpt")
     line = refused(*TINY_SYNTHETIC, f"resume={tmp_path / 'last.ckpt'}")
-    assert "no epoch is left to be trained, and there is no best.ckpt beside it" in line
+    assert "no epoch is left to train, and there is no best.ckpt beside it" in line
     assert not (tmp_path / "run").exists()
 
 
@@ -132,7 +132,7 @@ def test_a_new_run_begins_with_given_weights(command_line, last):
     record = json.loads((folder / "provenance.json").read_text())["init_from"]
     assert record["path"] == str(last)
     assert record["identity"] == source["identity"]
-    # It goes on with the same command, and keeps where it began.
+    # The same command resumes it, and the identity keeps the first checkpoint.
     resume = f"resume={folder / 'checkpoints' / 'last.ckpt'}"
     command_line(*options, f"init_from={last}", resume)
     assert json.loads((folder / "provenance.json").read_text())["init_from"] == record

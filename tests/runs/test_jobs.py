@@ -110,7 +110,7 @@ def test_names_hold_no_folders_and_are_not_too_long():
     assert roots[0].startswith("data.root=-a,data=folder~")
 
 
-# --- going on
+# --- resuming
 
 
 def test_the_same_command_skips_what_is_finished_and_a_larger_one_adds(sweep, tmp_path):
@@ -286,7 +286,7 @@ def test_control_c_ends_the_sweep(tmp_path):
 
 def test_a_refused_job_in_a_process_of_its_own_leaves_no_folder(tmp_path, monkeypatch):
     """As joblib and submitit start them; such a process was not told which folders were there."""
-    monkeypatch.setattr(traces, "_there", [])
+    monkeypatch.setattr(traces, "_existing", [])
     config = OmegaConf.create({"mode": RunMode.MULTIRUN})
     monkeypatch.setattr(traces.HydraConfig, "get", lambda: config)
     folder = tmp_path / "sweep" / "seed=-1"

@@ -52,7 +52,7 @@ def hint(run: Path) -> str:
 
 
 def position(run: Path) -> tuple[int, int]:
-    """Epoch and batch at which last.ckpt goes on."""
+    """Epoch and batch at which last.ckpt continues."""
     state = torch.load(last(run), weights_only=True)["DataModule"]
     return state["epoch"], state["batches"]
 
@@ -143,7 +143,7 @@ def test_the_resume_hint_can_be_copied_to_a_shell(tmp_path):
     ]
 
 
-def test_an_epoch_goes_on_with_its_batches_alone(terminated, refused):
+def test_an_epoch_is_resumed_with_the_same_batches_only(terminated, refused):
     resume = f"resume={last(terminated(('training_step', 0, 0), *TINY_SYNTHETIC))}"
     line = refused(*TINY_SYNTHETIC, resume, "data.batch_size=2")
     assert "trained with data.batch_size=4, here it is 2" in line

@@ -1,4 +1,4 @@
-"""What TensorBoard shows while a run goes on is of the validation set."""
+"""TensorBoard shows the validation set during training."""
 
 from types import SimpleNamespace
 
