@@ -65,6 +65,7 @@ def test_no_archive_names_a_path_of_a_machine():
 # The words of the READMEs and the summary for what the tables call otherwise.
 NETWORKS = {
     "plain": "plain U-Net",
+    "plain + rotation": "plain U-Net + rotation",
     "p4": "p4 U-Net",
     "SE(2,12) bilinear": "bilinear SE(2) U-Net",
     "SE(2,12) Gaussian": "SE(2) U-Net",
