@@ -131,7 +131,7 @@ PATH = Rule(  # a folder may be called 2024
 )
 PATHS = Rule(
     lambda value: PATH.test(value) or (value != [] and list_of(PATH).test(value)),
-    "a path, or a list of paths",
+    "a path, or a list of at least one",
 )
 OUTPUT_PATH = Rule(  # written to, so what is more likely a mistake makes no folder
     lambda value: (

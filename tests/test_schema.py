@@ -130,7 +130,7 @@ def test_several_gpus_where_there_is_none(refused, tmp_path):
         ("export", "run=x", "output= is missing: polyp export run=PATH output=FILE.onnx"),
         ("export", "run=x output=y overwrite=maybe", "overwrite=maybe: must be true or false"),
         ("compare", "runs=x output=y outlier_dice=nan", "outlier_dice=nan: must be a number"),
-        ("view", "runs=[] output=x.html", "runs=[]: must be a path, or a list of paths"),
+        ("view", "runs=[] output=x.html", "runs=[]: must be a path, or a list of at least one"),
         ("rotation_error", "output=x.txt", "output=x.txt: must be a file that ends with .png"),
         ("rotation_error", "output=x.png seeds=0", "seeds=0: must be a whole number from 1"),
     ],

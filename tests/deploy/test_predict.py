@@ -309,7 +309,7 @@ def test_a_full_disk_leaves_no_half_table(
         ("input=nowhere", "input=nowhere: no such file or folder"),
         ("input=EMPTY", "no images in it (looked for .bmp .jpeg .jpg"),
         ("input=TEXT", "page.html: not an image file"),
-        ("input=[]", "input=[]: must name at least one"),
+        ("input=[]", "input=[]: must be a path, or a list of at least one"),
         ("output=USED", "already holds predictions"),
         ("output=DATASET", "already holds masks; name another folder"),
         ("output=/proc/out", "output=/proc/out: cannot be written (No such file"),
