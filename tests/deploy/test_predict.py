@@ -313,7 +313,7 @@ def test_a_full_disk_leaves_no_half_table(
         ("output=USED", "already holds predictions"),
         ("output=DATASET", "already holds masks; name another folder"),
         ("output=/proc/out", "output=/proc/out: cannot be written (No such file"),
-        ("output=null", "output=None: must be a folder"),
+        ("output=null", "output=null: must be a path"),
         ("output=TEXT", "is a file; name a folder"),
         ("angles=[0,360]", "angles=[0, 360]: angles"),
         ("angles=[left]", "angles=[left]: must be"),

@@ -386,7 +386,7 @@ def test_later_processes_write_no_files(monkeypatch, rank):
     monkeypatch.setenv(rank, "0")
     assert arguments("seed=1") == ["seed=1"]
     monkeypatch.setenv(rank, "1")
-    assert arguments("seed=1", "--cfg") == ["seed=1", *quiet, "hydra.run.dir=.", "--cfg"]
+    assert arguments("seed=1", "--cfg", "job")[:-2] == ["seed=1", *quiet, "hydra.run.dir=."]
     assert arguments("hydra.run.dir=x") == ["hydra.run.dir='x'", *quiet]
     assert arguments() == [*quiet, "hydra.run.dir=."]
 

@@ -288,6 +288,8 @@ def test_tensorboard_shows_the_hyperparameters(run: Path):
         "model/widths": "[4, 4]",
         "model/pool": "max",
         "model/upsample": "bilinear",
+        "model/margin": 0,
+        "model/project": "max",
         "model/in_channels": 3,
         "model/out_channels": 1,
         "model/layers.kernel_size": 3,
