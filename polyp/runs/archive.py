@@ -136,8 +136,9 @@ def write_archive(runs: Sequence[RunFolder], output: Path) -> None:
     entries = {name: _entry(run, splits) for name, run in named.items()}
     by_path = {run.path.resolve(): name for name, run in named.items()}
     for name, run in named.items():
-        if run.trained is not run:
-            source = run.trained.path.resolve()
+        trained = run.trained
+        if trained is not run:
+            source = trained.path.resolve()
             if source not in by_path:
                 raise UserError(f"{run}: evaluates {source}, which must be archived with it")
             entries[name]["provenance.json"]["run"] = by_path[source]

@@ -80,7 +80,8 @@ def _folders(top: Path, closed: Callable[[Path], bool] = lambda folder: False) -
 
 
 def _is_closed(folder: Path) -> bool:
-    return bool(_runs(folder))
+    """Whether what lies below belongs to a run or an archive."""
+    return Archive(folder).exists() or _is_run(folder)
 
 
 def _runs(folder: Path) -> list[RunFolder]:
