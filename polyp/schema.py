@@ -337,6 +337,7 @@ EVALUATION = {
     "evaluation.angles": ANGLES,
     "evaluation.part_angles": ANGLES,
     "evaluation.shifts": TRUTH,
+    "evaluation.sample": either(whole(1, 1_000_000), one_of("all")),
 }
 SIZES = list_of(DATA["image_size"])
 ROUNDS = whole(1, 1000)

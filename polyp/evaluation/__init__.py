@@ -1,6 +1,6 @@
 """Measuring a trained model: scores on a test set, and whether its masks turn with the image."""
 
-from polyp.evaluation.evaluate import evaluate
+from polyp.evaluation.evaluate import evaluate, evenly_spaced
 from polyp.evaluation.examples import Example, Turned, examples, extremes
 from polyp.evaluation.figures import equivariance_figure, overlay, predictions_figure
 from polyp.evaluation.inference import evaluation_mode
@@ -21,6 +21,7 @@ __all__ = [
     "equivariance_figure",
     "evaluate",
     "evaluation_mode",
+    "evenly_spaced",
     "examples",
     "extremes",
     "overlay",

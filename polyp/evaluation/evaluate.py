@@ -1,7 +1,8 @@
 """Measuring a trained network on a test set."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ def evaluate(
     test_set: str = "own",
     part_angles: Sequence[float] = (),
     stride: int | None = None,
+    sample: Collection[str] | None = None,
 ) -> Results:
     """Score a model on a test set and turn its images.
 
@@ -41,10 +43,11 @@ def evaluate(
         part_angles: those at which the losses are measured apart, see `Sweep`.
         stride: of the network, for the shift consistency: it takes image sizes that are multiples
             of it. None: no shifts.
+        sample: ids of the images at which the losses and the shifts are measured. None: all.
 
     The scores and the sweep share f(x): n images at a angles take n × a forward passes with 0
-    among the angles, else n × (a + 1); two more for each of the part_angles; and one for each of
-    the shifts and one besides, on a canvas that is larger by four strides.
+    among the angles, else n × (a + 1). Each image of the sample takes two more per part angle, and
+    five for the shifts, on a canvas that is larger by four strides.
 
     Raises:
         UserError: there are no images, or no angle that turns them.
@@ -55,14 +58,23 @@ def evaluate(
         for batch in tqdm(batches, desc=f"evaluation ({test_set})", unit="batch", disable=None):
             batch = to_device(batch, device)
             logits = model(batch["image"])
+            chosen = [i for i, name in enumerate(batch["id"]) if sample is None or name in sample]
             rows += score_rows(predicted_maps(task, logits, batch), metrics, batch, task, test_set)
-            sweeps.append(sweep_batch(model, task, batch, logits, angles, part_angles))
+            sweeps.append(sweep_batch(model, task, batch, logits, angles, part_angles, chosen))
             if stride is not None:
-                moved.append(shift_batch(model, task, batch, stride, sampled_shifts(stride)))
+                shifts = sampled_shifts(stride)
+                moved.append(shift_batch(model, task, batch, stride, shifts, chosen))
     if not rows:
         raise UserError(f"there is nothing to evaluate: the test set {test_set} is empty")
     scores = Scores(test_set, task.foreground, pd.concat(rows, ignore_index=True))
     return Results(scores, Sweep.join(sweeps), Shifts.join(moved) if moved else None)
+
+
+def evenly_spaced(ids: Sequence[str], count: int | None) -> set[str]:
+    """At most `count` of the ids, evenly spaced, the first and the last among them; None: all."""
+    if count is None or count >= len(ids):
+        return set(ids)
+    return {ids[round(position)] for position in np.linspace(0, len(ids) - 1, count)}
 
 
 def predicted_maps(task: Task, logits: Tensor, batch: dict[str, Tensor]) -> Maps:

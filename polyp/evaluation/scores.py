@@ -82,6 +82,14 @@ def defined_mean(values: np.ndarray) -> float | None:
     return float(defined.mean()) if defined.size else None
 
 
+def image_means(values: np.ndarray) -> np.ndarray:
+    """The mean of each image over its classes, then over its angles or shifts: [images].
+
+    values: [images, angles or shifts, classes]; nan where undefined, which does not count.
+    """
+    return defined_means(defined_means(values))
+
+
 def defined_means(values: np.ndarray) -> np.ndarray:
     """The mean over the last axis of the values that are defined, nan where none is."""
     defined = ~np.isnan(values)

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from polyp.evaluation.scores import defined_mean
+from polyp.evaluation.scores import defined_mean, image_means
 from polyp.evaluation.sweep import consistency
 from polyp.geometry import shift
 from polyp.tasks import Task
@@ -51,7 +51,8 @@ class Shifts:
         ids: of the images.
         shifts: (rows, columns), in pixels.
         stride: of the network: whole multiples of it do not disturb pooling.
-        dice: float64 [images, shifts, classes]; nan where both masks are empty, or both full.
+        dice: float64 [images, shifts, classes]; nan where both masks are empty, or both full, and
+            at images that were not measured.
     """
 
     ids: list[str]
@@ -67,8 +68,11 @@ class Shifts:
         return cls(ids, batches[0].shifts, batches[0].stride, dice)
 
     def summary(self) -> dict:
-        """mean: over all shifts but the control. one_pixel, half_pixel, control: of those alone.
-        curve: each shift with its mean over the images."""
+        """Means over the images, each of them the mean over its classes and shifts.
+
+        images: how many were measured and are defined. mean: over all shifts but the control.
+        one_pixel, half_pixel, control: over those shifts alone. curve: the mean of each shift.
+        """
         kinds = {
             "mean": [not self._is_control(each) for each in self.shifts],
             "one_pixel": [max(map(abs, each)) == 1 for each in self.shifts],
@@ -76,19 +80,28 @@ class Shifts:
             "control": [self._is_control(each) for each in self.shifts],
         }
         return {
-            **{name: defined_mean(self.dice[:, chosen]) for name, chosen in kinds.items()},
+            "images": int((~np.isnan(self.dice)).any(axis=(1, 2)).sum()),
+            **{name: self._mean(chosen) for name, chosen in kinds.items()},
             "curve": {
                 "shifts": [list(each) for each in self.shifts],
-                "dice": [defined_mean(self.dice[:, index]) for index in range(len(self.shifts))],
+                "dice": [self._mean([index]) for index in range(len(self.shifts))],
             },
         }
+
+    def _mean(self, shifts: list[bool] | list[int]) -> float | None:
+        return defined_mean(image_means(self.dice[:, shifts]))
 
     def _is_control(self, each: Shift) -> bool:
         return all(pixels % self.stride == 0 for pixels in each)
 
 
 def shift_batch(
-    model: nn.Module, task: Task, batch: dict[str, Any], stride: int, shifts: Sequence[Shift]
+    model: nn.Module,
+    task: Task,
+    batch: dict[str, Any],
+    stride: int,
+    shifts: Sequence[Shift],
+    sample: Sequence[int] | None = None,
 ) -> Shifts:
     """The shift consistency of one batch.
 
@@ -97,10 +110,29 @@ def shift_batch(
     Args:
         stride: the network takes sizes that are multiples of it.
         shifts: none is longer than the stride.
+        sample: the positions of the images to measure; None: all.
     """
+    ids = list(batch["id"])
+    sample = list(range(len(ids)) if sample is None else sample)
+    dice = np.full((len(ids), len(shifts), len(task.foreground)), np.nan)
+    if sample:
+        dice[sample] = _consistencies(
+            model, task, batch["image"][sample], batch["valid"][sample], stride, shifts
+        )
+    return Shifts(ids, list(shifts), stride, dice)
+
+
+def _consistencies(
+    model: nn.Module,
+    task: Task,
+    image: Tensor,
+    valid: Tensor,
+    stride: int,
+    shifts: Sequence[Shift],
+) -> np.ndarray:
+    """Float64 [images, shifts, classes]."""
     margins = [2 * stride] * 4
-    canvas = functional.pad(batch["image"], margins)
-    valid = functional.pad(batch["valid"], margins)
+    canvas, valid = functional.pad(image, margins), functional.pad(valid, margins)
     masks = task.masks(model(canvas))
     found = []
     for rows, columns in shifts:
@@ -108,4 +140,4 @@ def shift_batch(
         both = torch.cat([masks, valid], dim=1).float()
         both = shift(both, rows, columns, "bilinear") >= 0.5
         found.append(consistency(both[:, :-1], task.masks(moved), both[:, -1:]))
-    return Shifts(list(batch["id"]), list(shifts), stride, torch.stack(found, dim=1).numpy())
+    return torch.stack(found, dim=1).numpy()

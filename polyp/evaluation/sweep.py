@@ -19,11 +19,9 @@ from tqdm import tqdm
 
 from polyp.errors import UserError
 from polyp.evaluation.inference import evaluation_mode, to_device
-from polyp.evaluation.scores import defined_mean, dice
+from polyp.evaluation.scores import defined_mean, defined_means, dice, image_means
 from polyp.geometry import disc, rotate, rotate_image, rotate_mask
 from polyp.tasks import Binary, Task
-
-PARTS = ("masks", "image", "corners")
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,8 @@ class Sweep:
             float64 [images, angles].
         part_angles: the angles at which the two below are measured.
         image: Dice(f(x), f(R⁻¹ R x)), what resampling the image twice changes:
-            [images, part_angles, classes].
+            [images, part_angles, classes]; nan where undefined, and at images that are not in the
+            sample.
         corners: Dice(f(x), f(x without the corners that R loses)), the same shape.
     """
 
@@ -84,7 +83,7 @@ class Sweep:
         "ceiling", "logit_error"}; None where the consistency of no image is defined."""
         return {
             "angles": self.angles,
-            "dice": [defined_mean(self.dice[:, index]) for index in range(len(self.angles))],
+            "dice": self._by_angle(self.dice),
             "dice_truth": self.dice_truth.mean(axis=(0, 2)).tolist(),
             "ceiling": self.masks.mean(axis=(0, 2)).tolist(),
             "logit_error": self.logit_error.mean(axis=0).tolist(),
@@ -93,74 +92,82 @@ class Sweep:
     def summary(self) -> dict:
         """What metrics.json says of the sweep.
 
-        mean: the consistency over the images and all angles but multiples of 360°. min: the lowest
-        mean of an angle. at_90: the mean at 90°, None if that isn't among the angles. off_grid,
-        dice_truth, logit_error: over the angles that are no multiples of 90°; None without such.
-        undefined: the share of images and angles off the grid (or of all, without such) at which
-        the consistency is undefined. ceiling: the mean of `masks`. parts: see `parts`. by_class:
-        mean, min, at_90 and off_grid of each class, where there are several.
+        All are means over the images, each of them the mean over its classes and angles where the
+        measure is defined. mean: the consistency over all angles but multiples of 360°. min: the
+        lowest mean of an angle. at_90: the mean at 90°, None if that isn't among the angles.
+        off_grid, dice_truth, logit_error: over the angles that are no multiples of 90°; None
+        without such. undefined: the share of images and angles off the grid (or of all, without
+        such) at which the consistency is undefined. ceiling: the mean of `masks`. parts: see
+        `parts`. by_class: mean, min, at_90 and off_grid of each class, where there are several.
         """
-        turned = [not is_full_turn(angle) for angle in self.angles]
-        off = self.off_grid
-        counted = self.dice[:, off if any(off) else turned]
+        turned, off = turning(self.angles), off_grid(self.angles)
+        counted = self.dice[:, off if off.any() else turned]
         summary = {
-            **self._means(self.dice, turned),
+            **self._means(self.dice),
             "ceiling": float(self.masks[:, turned].mean()),
-            "dice_truth": float(self.dice_truth[:, off].mean()) if any(off) else None,
-            "logit_error": float(self.logit_error[:, off].mean()) if any(off) else None,
+            "dice_truth": float(self.dice_truth[:, off].mean()) if off.any() else None,
+            "logit_error": float(self.logit_error[:, off].mean()) if off.any() else None,
             "undefined": float(np.isnan(counted).mean()),
             "parts": self.parts(),
             "curve": self.curve(),
         }
         if len(self.classes) > 1:
             summary["by_class"] = {
-                name: self._means(self.dice[..., index : index + 1], turned)
+                name: self._means(self.dice[..., index : index + 1])
                 for index, name in enumerate(self.classes)
             }
         return summary
 
-    @property
-    def off_grid(self) -> list[bool]:
-        """Which angles are no multiples of 90°: a rotation by one of those moves whole pixels."""
-        return [angle % 90 != 0 for angle in self.angles]
-
     def parts(self) -> dict[str, float | None] | None:
-        """The decomposition of what is lost off the grid, each as a Dice: 1 means nothing lost.
-
-        masks, image, corners: as in the attributes, at the angles of `part_angles` off the grid.
-        network: what would remain if the three losses were not there, 1 − (1 − consistency) +
-        (1 − masks) + (1 − image) + (1 − corners), at most 1. As masks and image are resampled
-        twice and the consistency takes each once, it does not accuse the network of too much.
-        None if no such angle is measured.
-        """
+        """The means of `decomposition` over the images; None if it is measured at no angle off the
+        grid."""
         chosen = [a for a in self.part_angles if a % 90 and a in self.angles]
         if not chosen:
             return None
         of_sweep = [self.angles.index(angle) for angle in chosen]
         of_parts = [self.part_angles.index(angle) for angle in chosen]
-        consistency = defined_mean(self.dice[:, of_sweep])
-        parts: dict = {
-            "masks": defined_mean(self.masks[:, of_sweep]),
-            "image": defined_mean(self.image[:, of_parts]),
-            "corners": defined_mean(self.corners[:, of_parts]),
-        }
-        if consistency is None or None in parts.values():
-            return {**parts, "network": None}
-        lost = sum(1 - parts[name] for name in PARTS)
-        return {**parts, "network": min(1.0, consistency + lost)}
+        parts = decomposition(
+            defined_means(self.dice[:, of_sweep]),
+            masks=defined_means(self.masks[:, of_sweep]),
+            image=defined_means(self.image[:, of_parts]),
+            corners=defined_means(self.corners[:, of_parts]),
+        )
+        return {name: defined_mean(defined_means(values)) for name, values in parts.items()}
 
-    def _means(self, consistency: np.ndarray, turned: list[bool]) -> dict:
+    def _by_angle(self, consistency: np.ndarray) -> list[float | None]:
+        """The mean of each angle over the images, of [images, angles, classes]."""
+        return [defined_mean(values) for values in defined_means(consistency).T]
+
+    def _means(self, consistency: np.ndarray) -> dict:
         """Of [images, angles, classes]."""
-        means = [defined_mean(consistency[:, index]) for index in range(len(self.angles))]
-        by_angle = dict(zip(self.angles, means, strict=True))
+        turned, off = turning(self.angles), off_grid(self.angles)
+        means = self._by_angle(consistency)
         defined = [mean for mean in means if mean is not None]
-        off = self.off_grid
         return {
-            "mean": defined_mean(consistency[:, turned]),
+            "mean": defined_mean(image_means(consistency[:, turned])),
             "min": min(defined) if defined else None,
-            "at_90": by_angle.get(90.0),
-            "off_grid": defined_mean(consistency[:, off]) if any(off) else None,
+            "at_90": dict(zip(self.angles, means, strict=True)).get(90.0),
+            "off_grid": defined_mean(image_means(consistency[:, off])) if off.any() else None,
         }
+
+
+def decomposition(
+    consistency: np.ndarray, *, masks: np.ndarray, image: np.ndarray, corners: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What is lost of the consistency, and where; each as a Dice: 1 means that nothing is lost.
+
+    Args: as in the attributes of `Sweep`, [images, angles] or any other shape, the same for all.
+
+    Returns:
+        masks, image, corners: as given. network: what would remain without these three losses,
+        1 − (1 − consistency) + (1 − masks) + (1 − image) + (1 − corners). The masks and the image
+        are resampled twice for their parts and once for the consistency, so the network's own loss
+        is rather under- than overestimated, and a value may be slightly above 1. All four are nan
+        where one of the given is: their means are over the same images and angles.
+    """
+    network = consistency + (1 - masks) + (1 - image) + (1 - corners)
+    parts = {"masks": masks, "image": image, "corners": corners, "network": network}
+    return {name: np.where(np.isnan(network), np.nan, values) for name, values in parts.items()}
 
 
 def rotation_sweep(
@@ -203,17 +210,19 @@ def sweep_batch(
     logits: Tensor,
     angles: Sequence[float],
     part_angles: Sequence[float] = (),
+    sample: Sequence[int] | None = None,
 ) -> Sweep:
     """The sweep of one batch, given the model's logits for it.
 
-    To be called within `evaluation_mode(model)`, with a batch from `to_device`.
+    To be called within `evaluation_mode(model)`, with a batch from `to_device`. sample: the
+    positions of the images at which image and corners are measured; None: all.
     """
     image, truth, valid = batch["image"], task.one_hot(batch["mask"]), batch["valid"]
     prediction, classes = task.masks(logits), truth.shape[1]
     inside = disc(image.shape[-1], image.device)
     masks = torch.cat([valid, truth, prediction], dim=1)
     measured: dict[str, list[Tensor]] = {
-        name: [] for name in ("dice", "dice_truth", "masks", "logit_error", "image", "corners")
+        name: [] for name in ("dice", "dice_truth", "masks", "logit_error")
     }
     for angle in angles:
         found = logits if is_full_turn(angle) else model(rotate_image(image, angle))
@@ -229,24 +238,41 @@ def sweep_batch(
         measured["masks"].append(dice(there_and_back, truth, inside & valid))
         error = relative_error(rotate(logits.float(), angle), found.float(), region)
         measured["logit_error"].append(error)
-    for angle in part_angles:
-        there_and_back = rotate_image(rotate_image(image, angle), -angle)
-        # The corners that R loses are black in the image turned there and back.
-        kept = rotate_mask(rotate_mask(torch.ones_like(valid), angle), -angle)
-        for name, changed in (("image", there_and_back), ("corners", image * kept)):
-            found = task.masks(model(changed))
-            measured[name].append(consistency(prediction, found, inside & valid))
-    none = np.empty((len(image), 0, classes))
+    sample = list(range(len(image)) if sample is None else sample)
+    lost = np.full((2, len(image), len(part_angles), classes), np.nan)
+    if sample and part_angles:
+        lost[:, sample] = _losses(
+            model, task, image[sample], prediction[sample], valid[sample], part_angles
+        )
     return Sweep(
         ids=list(batch["id"]),
         classes=task.foreground,
         angles=list(angles),
         part_angles=list(part_angles),
-        **{
-            name: torch.stack(values, dim=1).numpy() if values else none
-            for name, values in measured.items()
-        },
+        image=lost[0],
+        corners=lost[1],
+        **{name: torch.stack(values, dim=1).numpy() for name, values in measured.items()},
     )
+
+
+def _losses(
+    model: nn.Module,
+    task: Task,
+    image: Tensor,
+    prediction: Tensor,
+    valid: Tensor,
+    angles: Sequence[float],
+) -> np.ndarray:
+    """`Sweep.image` and `Sweep.corners`: float64 [2, images, angles, classes]."""
+    region = disc(image.shape[-1], image.device) & valid
+    found: list[Tensor] = []
+    for angle in angles:
+        there_and_back = rotate_image(rotate_image(image, angle), -angle)
+        # The corners that R loses are black in the image turned there and back.
+        kept = rotate_mask(rotate_mask(torch.ones_like(valid), angle), -angle)
+        changed = there_and_back, image * kept
+        found += [consistency(prediction, task.masks(model(each)), region) for each in changed]
+    return torch.stack([torch.stack(found[part::2], dim=1) for part in (0, 1)]).numpy()
 
 
 def consistency(one: Tensor, other: Tensor, region: Tensor) -> Tensor:
@@ -292,3 +318,13 @@ def check_angles(angles: Sequence[float]) -> list[float]:
 def is_full_turn(degrees: float) -> bool:
     """Whether nothing turns."""
     return degrees % 360 == 0
+
+
+def turning(angles: Sequence[float]) -> np.ndarray:
+    """Which angles are not multiples of 360°, where nothing turns: bool [angles]."""
+    return np.array([not is_full_turn(angle) for angle in angles], dtype=bool)
+
+
+def off_grid(angles: Sequence[float]) -> np.ndarray:
+    """Which angles are not multiples of 90°, where pixels do not fall on pixels: bool [angles]."""
+    return np.array([angle % 90 != 0 for angle in angles], dtype=bool)

@@ -13,9 +13,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator, NullLocator
 
 from polyp.evaluation.scores import defined_means
+from polyp.evaluation.sweep import off_grid
 from polyp.report.bootstrap import hierarchical_interval
 from polyp.report.comparisons import Comparison
-from polyp.report.measures import MEASURES, off_grid
+from polyp.report.measures import MEASURES
 from polyp.report.sections import Section
 from polyp.report.systems import System
 from polyp.style import GREY, GRID, LINE_COLOURS, OUTLIERS, REFERENCE_LINE, STYLE, WIDTH

@@ -1,10 +1,9 @@
 """What is measured of each image, by name: the columns of tables, and what is compared."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from polyp.evaluation.scores import defined_means
+from polyp.evaluation.sweep import decomposition, off_grid, turning
 from polyp.report.run import Run
 
 # All in parts of 1. Runs of early versions lack those from "shift" to "logit_error".
@@ -24,14 +23,13 @@ MEASURES = {
     "network": "part: network",
     "logit_error": "logit error",
 }
-PARTS = ("masks", "image", "corners")
 
 
 def measured(run: Run, measure: str, outlier_dice: float) -> np.ndarray | None:
     """A measure of each image: float64 [images], nan where it is undefined.
 
-    Of several angles or shifts it is the mean over those where it is defined. The definitions are
-    those of `polyp.evaluation.Sweep` and `Shifts`. None if the run lacks it.
+    Of several angles or shifts it is the mean over those where it is defined, as in
+    `polyp.evaluation.Sweep` and `Shifts`. None if the run lacks it.
     """
     if measure == "dice":
         return run.dice
@@ -63,22 +61,8 @@ def _shift(run: Run, measure: str) -> np.ndarray | None:
 
 
 def _part(run: Run, part: str) -> np.ndarray | None:
-    """A part of the decomposition, [images, angles]; nan at angles without it."""
-    if any(name not in run.losses for name in PARTS):
+    """A part of the decomposition, [images, angles]; nan where it was not measured."""
+    if any(name not in run.losses for name in ("masks", "image", "corners")):
         return None
-    losses = {name: run.losses[name].to_numpy(copy=True) for name in PARTS}
-    # Masks are measured at all angles, image and corners at some.
-    losses["masks"][:, np.isnan(losses["image"]).all(axis=0)] = np.nan
-    if part == "network":
-        return run.consistency.to_numpy() + sum(1 - loss for loss in losses.values())
-    return losses[part]
-
-
-def turning(angles: Sequence[float]) -> np.ndarray:
-    """Which angles are not multiples of 360°, where nothing turns: bool [angles]."""
-    return np.array([angle % 360 != 0 for angle in angles])
-
-
-def off_grid(angles: Sequence[float]) -> np.ndarray:
-    """Which angles are not multiples of 90°, where pixels do not fall on pixels: bool [angles]."""
-    return np.array([angle % 90 != 0 for angle in angles])
+    losses = {name: run.losses[name].to_numpy() for name in ("masks", "image", "corners")}
+    return decomposition(run.consistency.to_numpy(), **losses)[part]

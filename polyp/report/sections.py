@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from polyp.errors import UserError
+from polyp.evaluation.sweep import turning
 from polyp.names import dataset_name
 from polyp.report.folds import folds_told, pool_folds
 from polyp.report.identity import digest
-from polyp.report.measures import turning
 from polyp.report.run import Run
 from polyp.report.systems import Grouping, System, group
 

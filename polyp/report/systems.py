@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from polyp.evaluation.scores import defined_mean, defined_means
+from polyp.evaluation.sweep import off_grid, turning
 from polyp.names import model_names
 from polyp.report.bootstrap import Interval, hierarchical_interval
 from polyp.report.identity import OF_TRAINING_IMAGES, identity
-from polyp.report.measures import measured, off_grid, turning
+from polyp.report.measures import measured
 from polyp.report.run import Run
 
 # What goes without saying where others say the same.

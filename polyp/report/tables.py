@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from polyp.evaluation.scores import defined_mean
+from polyp.evaluation.sweep import turning
 from polyp.report.comparisons import Comparison
-from polyp.report.measures import MEASURES, turning
+from polyp.report.measures import MEASURES
 from polyp.report.render import render
 from polyp.report.sections import Section
 from polyp.report.systems import System

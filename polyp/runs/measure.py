@@ -14,6 +14,7 @@ from polyp.evaluation import (
     check_angles,
     equivariance_figure,
     evaluate,
+    evenly_spaced,
     examples,
     extremes,
     predictions_figure,
@@ -35,19 +36,24 @@ class Instrument:
         angles: of the rotation sweep, in degrees.
         part_angles: those at which the losses of image and corners are measured too.
         shifts: whether the shift consistency is measured.
+        sample: the losses and the shifts are measured on at most this many images of a test set,
+            evenly spaced; None: on all.
     """
 
     angles: list[float]
     part_angles: list[float]
     shifts: bool
+    sample: int | None
 
     @classmethod
     def of(cls, config: DictConfig) -> "Instrument":
-        """Checks the options. Runs of version 0.1 have only the angles."""
+        """Checks the options. Older runs lack some of them."""
         angles = sweep_angles(config, "angles")
         parts = [float(angle) for angle in config.evaluation.get("part_angles") or ()]
         parts = [angle for angle in parts if angle in angles]
-        return cls(angles, parts, bool(config.evaluation.get("shifts", False)))
+        shifts = bool(config.evaluation.get("shifts", False))
+        sample = config.evaluation.get("sample", "all")
+        return cls(angles, parts, shifts, None if sample == "all" else sample)
 
 
 def measure(
@@ -92,6 +98,7 @@ def measure(
             test_set.name,
             instrument.part_angles,
             getattr(model, "size_multiple", None) if instrument.shifts else None,
+            evenly_spaced(test_set.ids(), instrument.sample),
         )
         results.append(found)
         named = title if test_set.name == OWN else f"{title}, tested on {test_set.name}"

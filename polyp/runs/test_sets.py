@@ -37,12 +37,15 @@ class TestSet:
         """All of its images, in order."""
         return self.data.loader(self.part)
 
-    def digests(self) -> dict[str, str]:
-        """Digests of each image and mask, by id."""
+    def ids(self) -> list[str]:
+        """Of its images, in order."""
         assert self.data.prepared is not None  # after `setup`
         samples = self.data.prepared.samples
-        ids = [samples[row].id for row in self.data.part(self.part).rows if row is not None]
-        return {id: self.data.digests[id][0] for id in ids}
+        return [samples[row].id for row in self.data.part(self.part).rows if row is not None]
+
+    def digests(self) -> dict[str, str]:
+        """Digests of each image and mask, by id."""
+        return {id: self.data.digests[id][0] for id in self.ids()}
 
 
 def make_test_sets(

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from polyp.errors import UserError
-from polyp.evaluation import evaluate, examples, extremes, rotation_sweep, scores, summary
+from polyp.evaluation import (
+    evaluate,
+    evenly_spaced,
+    examples,
+    extremes,
+    rotation_sweep,
+    scores,
+    summary,
+)
 from polyp.evaluation.metrics import HD95, Dice, IoU, Metric, Precision, Recall
 from polyp.evaluation.results import COLUMNS, Scores, make_rows
 from polyp.tasks import Binary, Multiclass
@@ -74,6 +82,39 @@ def test_the_losses_stand_at_their_angles(batches):
     assert list(table["dice_corners"][1::3]) == found.sweep.corners[:, 0, 0].tolist()
     assert list(table["dice_masks"]) == found.sweep.masks.reshape(-1).tolist()
     assert list(table["logit_error"]) == found.sweep.logit_error.reshape(-1).tolist()
+
+
+def test_a_sample_of_the_images(batches):
+    """Losses and shifts are those of a full measurement, at the images of the sample alone."""
+    model, sample = Shifted(), {"blob11", "blob20"}
+    angles, options = [0, 45, 90], {"part_angles": [45], "stride": 4}
+    every = evaluate(model, Binary(), batches, METRICS, angles, "cpu", **options)
+    model.images = 0
+    some = evaluate(model, Binary(), batches, METRICS, angles, "cpu", sample=sample, **options)
+    assert model.images == 7 * 3 + 2 * (2 + 5)
+    inside = np.array([image in sample for image in every.sweep.ids])
+    assert inside.sum() == 2
+    for one, other in (
+        (every.sweep.image, some.sweep.image),
+        (every.sweep.corners, some.sweep.corners),
+        (every.shifts.dice, some.shifts.dice),
+    ):
+        assert np.isnan(other[~inside]).all()
+        assert np.array_equal(one[inside], other[inside])
+    assert np.array_equal(every.sweep.dice, some.sweep.dice)
+    # The parts are means over the same images.
+    parts, dice = some.summary()["equivariance"]["parts"], some.sweep.dice[inside, 1, 0]
+    assert parts["masks"] == pytest.approx(some.sweep.masks[inside, 1, 0].mean())
+    lost = sum(1 - parts[name] for name in ("masks", "image", "corners"))
+    assert parts["network"] == pytest.approx(dice.mean() + lost)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(None, "abcdefg"), (7, "abcdefg"), (9, "abcdefg"), (4, "aceg"), (2, "ag"), (1, "a")],
+)
+def test_evenly_spaced(count, expected):
+    assert evenly_spaced("abcdefg", count) == set(expected)
 
 
 def test_summary(results, batches):

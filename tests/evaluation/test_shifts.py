@@ -69,9 +69,24 @@ def test_summary():
     assert summary["one_pixel"] == pytest.approx(0.8)
     assert summary["half_pixel"] == pytest.approx(0.7)
     assert summary["control"] == pytest.approx(0.99)
-    assert summary["mean"] == pytest.approx(np.mean([0.9, 0.7, 0.8, 0.6, 0.7]))
+    assert summary["mean"] == pytest.approx((np.mean([0.9, 0.8, 0.7]) + np.mean([0.7, 0.6])) / 2)
+    assert summary["images"] == 2
     assert summary["curve"]["shifts"] == [list(each) for each in shifts]
     assert summary["curve"]["dice"] == pytest.approx([0.8, 0.7, 0.7, 0.99])
+
+
+def test_images_outside_the_sample_are_not_measured():
+    batch = blobs(4, seed=1)
+    model, shifts = Pooling(), sampled_shifts(4)
+    every = shift_batch(model, Binary(), batch, 4, shifts)
+    some = shift_batch(model, Binary(), batch, 4, shifts, [1, 3])
+    assert some.ids == every.ids
+    assert np.array_equal(some.dice[[1, 3]], every.dice[[1, 3]])
+    assert np.isnan(some.dice[[0, 2]]).all()
+    assert (some.summary()["images"], every.summary()["images"]) == (2, 4)
+    assert some.summary()["mean"] == pytest.approx(some.dice[[1, 3], :-1].mean())
+    none = shift_batch(model, Binary(), batch, 4, shifts, []).summary()
+    assert (none["images"], none["mean"], none["curve"]["dice"]) == (0, None, [None] * 4)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4, 8, 16, 32])

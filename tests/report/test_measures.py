@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polyp.evaluation.results import Results, Scores, make_rows
+from polyp.evaluation.scores import defined_mean
+from polyp.evaluation.shifts import Shifts
+from polyp.evaluation.sweep import Sweep
 from polyp.report.measures import MEASURES, measured
+from polyp.runs.folder import RunFolder
 from tests.report.runs import read_run
 
 ANGLES = [0.0, 45.0, 60.0, 90.0, 180.0]
@@ -68,3 +73,54 @@ def test_undefined_values_are_left_out_of_an_image(folder):
     values = measured(run, "consistency_off_grid", 0.5)
     assert values[0] == run.consistency.loc["a", 60.0]
     assert np.isnan(values[1])
+
+
+def test_a_comparison_takes_the_means_of_metrics_json(folder):
+    """With two classes, values that are undefined, and losses and shifts of a sample alone."""
+    rng = np.random.default_rng(0)
+    images, classes = read_run(folder).images, ["polyp", "tool"]
+    count, angles, part_angles = len(images), [0.0, 45.0, 60.0, 90.0, 180.0], [45.0, 90.0]
+
+    def random(*shape, undefined=0.3):
+        values = rng.random((count, *shape))
+        return np.where(rng.random(values.shape) < undefined, np.nan, values)
+
+    image, corners = random(2, 2), random(2, 2)
+    dice = random(4, 2)
+    for values in (image, corners, dice):
+        values[1::2] = np.nan
+    sweep = Sweep(
+        ids=images,
+        classes=classes,
+        angles=angles,
+        dice=random(5, 2),
+        dice_truth=random(5, 2, undefined=0),
+        masks=random(5, 2, undefined=0),
+        logit_error=random(5, undefined=0),
+        part_angles=part_angles,
+        image=image,
+        corners=corners,
+    )
+    shifts = Shifts(images, [(1.0, 0.0), (-5.0, 11.0), (0.5, 0.5), (16.0, 16.0)], 16, dice)
+    rows = [
+        make_rows("own", {"id": images}, classes, metric, random(2, undefined=0))
+        for metric in ("dice", "iou", "precision", "recall", "area")
+    ]
+    results = Results(Scores("own", classes, pd.concat(rows)), sweep, shifts)
+    RunFolder(folder).write_results([results], {})
+    run, found = read_run(folder), results.summary()
+
+    turned, shift = found["equivariance"], found["shift"]
+    expected = {
+        "dice": found["test"]["dice"]["mean"],
+        "consistency": turned["mean"],
+        "consistency_off_grid": turned["off_grid"],
+        "dice_on_turned": turned["dice_truth"],
+        "logit_error": turned["logit_error"],
+        **turned["parts"],
+        "shift": shift["mean"],
+        "shift_one_pixel": shift["one_pixel"],
+        "shift_control": shift["control"],
+    }
+    for name, mean in expected.items():
+        assert defined_mean(measured(run, name, 0.5)) == pytest.approx(mean), name
