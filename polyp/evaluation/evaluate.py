@@ -74,8 +74,7 @@ def evenly_spaced(ids: Sequence[str], count: int | None) -> set[str]:
     """At most `count` of the ids, evenly spaced, the first and the last among them; None: all."""
     if count is None or count >= len(ids):
         return set(ids)
-    positions = np.linspace(0, len(ids) - 1, count).round().astype(int).tolist()
-    return {ids[position] for position in positions}
+    return {ids[round(float(position))] for position in np.linspace(0, len(ids) - 1, count)}
 
 
 def predicted_maps(task: Task, logits: Tensor, batch: dict[str, Tensor]) -> Maps:
