@@ -169,7 +169,11 @@ async function choose(index) {
   picture.src = image.picture;
   await Promise.all([picture.decode(), ...image.found.map(unpack)]);
   state.image = index;
-  panels.forEach((panel) => { panel.picture = picture; });
+  panels.forEach((panel) => {
+    panel.picture = picture;
+    panel.diceName.textContent = image.truth ? "Dice" : "Dice: needs a true mask";
+  });
+  element("with-truth").hidden = !image.truth;
   [...element("images").children].forEach((button, at) => button.setAttribute("aria-pressed", at === index));
   drawCurves();
   update();
@@ -203,12 +207,13 @@ function makePanel({ name, colour, dice, consistency, images: count }) {
   panel.querySelector("small").textContent =
     `all ${count} test images: consistency ${show(consistency)}, upright Dice ${show(dice)}`;
   const canvas = panel.querySelector("canvas"), [consistencyField, diceField] = panel.querySelectorAll("dd");
+  const diceName = panel.querySelector("dt:last-child");
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", `turned image with the masks of ${name}`);
   drag(canvas);
   element("panels").append(panel);
   const masks = Object.assign(document.createElement("canvas"), { width: size, height: size });
-  panels.push({ canvas, masks, consistency: consistencyField, dice: diceField });
+  panels.push({ canvas, masks, consistency: consistencyField, dice: diceField, diceName });
 }
 
 /** Turns with the finger or the mouse around the centre of the picture. */
