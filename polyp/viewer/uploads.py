@@ -18,11 +18,11 @@ from polyp.geometry import to_square
 from polyp.viewer.networks import Geometry
 
 MAX_IMAGES = 9  # one for each key
-MAX_PIXELS = 100_000_000  # of an image; a small file may claim any number
+MAX_PIXELS = 80_000_000  # of an image, however small its file
 
 
 class Upload(NamedTuple):
-    """A file, as it was sent."""
+    """A file as it was sent: its name, without folders, and its bytes."""
 
     name: str
     content: bytes
@@ -50,7 +50,7 @@ def prepare_uploads(
         raise UserError("no image was sent: choose at least one")
     if len(images) > MAX_IMAGES:
         raise UserError(f"{len(images)} images were sent: at most {MAX_IMAGES} fit a page")
-    names = _distinct([PurePath(image.name).name for image in images])
+    names = _distinct([image.name for image in images])
     mask_of = _pairs(images, masks)
     samples, rows = [], []
     for index, (name, image) in enumerate(zip(names, images, strict=True)):
@@ -115,19 +115,23 @@ def _check_pixels(upload: Upload) -> None:
     Raises:
         UserError: it has more than MAX_PIXELS.
     """
-    faults = (OSError, ValueError, SyntaxError, IndexError, tifffile.TiffFileError)
     try:
-        if PurePath(upload.name).suffix.lower() in (".tif", ".tiff"):
-            with tifffile.TiffFile(io.BytesIO(upload.content)) as tiff:
-                height, width = tiff.pages[0].shape[:2]
-        else:
-            with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-                with Image.open(io.BytesIO(upload.content)) as image:
-                    width, height = image.size
-    except faults:
-        return  # the reader reports what is wrong
-    if width * height > MAX_PIXELS:
+        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
+            pixels = _count_pixels(upload)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # Pillow's own limits
+        pixels = np.inf
+    except (OSError, ValueError, SyntaxError, IndexError, tifffile.TiffFileError):
+        return  # damaged: the reader says so
+    if pixels > MAX_PIXELS:
         raise UserError(
-            f"{upload.name} is {width}×{height} pixels; at most {MAX_PIXELS // 1_000_000} million "
-            "can be read"
+            f"{upload.name}: too large, more than {MAX_PIXELS // 1_000_000} million pixels"
         )
+
+
+def _count_pixels(upload: Upload) -> int:
+    content = io.BytesIO(upload.content)
+    if PurePath(upload.name).suffix.lower() in (".tif", ".tiff"):
+        with tifffile.TiffFile(content) as tiff:
+            return tiff.pages[0].imagewidth * tiff.pages[0].imagelength
+    with Image.open(content) as image:
+        return image.width * image.height
