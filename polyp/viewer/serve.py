@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import os
 import socket
 from contextlib import suppress
 
@@ -36,6 +37,7 @@ def serve(config: DictConfig) -> None:
         )
     with _listen(config.port) as listening:
         import uvicorn
+        from starlette.exceptions import HTTPException
 
         from polyp.viewer.app import make_app
 
@@ -43,8 +45,17 @@ def serve(config: DictConfig) -> None:
         app = make_app(networks, geometry, config.step, config.max_megabytes)
         log.info("open http://%s:%d in a browser; Ctrl-C stops the server", *listening.getsockname())
         options = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False)
+        server = uvicorn.Server(options)
+
+        def stop(*_: object) -> None:
+            """Before each image at each angle, for Ctrl-C not to wait for the whole page."""
+            if server.should_exit:
+                raise HTTPException(503, "the server was stopped")
+
+        for network in networks:
+            network.model.register_forward_pre_hook(stop)
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(options).run(sockets=[listening])
+            server.run(sockets=[listening])
 
 
 def _check_installed() -> None:
@@ -67,6 +78,6 @@ def _listen(port: int) -> socket.socket:
         return socket.create_server((HOST, port))
     except OSError as error:
         raise UserError(
-            f"port={port}: cannot be used ({error.strerror}); choose another, or port=0 for any "
-            "that is free"
+            f"port={port}: cannot be used ({os.strerror(error.errno or 0)}); choose another one, or "
+            "port=0 for any that is free"
         ) from error

@@ -73,7 +73,7 @@ def _square(
     height, width = pixels.shape[:2]
     truth = np.zeros((height, width), bool)
     if mask is not None:
-        truth = read_mask(mask.name, mask.content)
+        truth = _read_mask(mask)
         if truth.shape != (height, width):
             mask_height, mask_width = truth.shape
             raise UserError(
@@ -82,6 +82,15 @@ def _square(
             )
     pixels = with_channels(pixels, geometry.channels, image.name)
     return to_square(pixels, truth, geometry.image_size, geometry.resize)
+
+
+def _read_mask(upload: Upload) -> np.ndarray:
+    """See `read_mask`."""
+    try:
+        return read_mask(upload.name, upload.content)
+    except UserError as fault:
+        reason = str(fault).partition("; ")[0]  # what follows are options of datasets
+        raise UserError(reason) from fault
 
 
 def _pairs(images: Sequence[Upload], masks: Sequence[Upload]) -> dict[int, Upload]:
