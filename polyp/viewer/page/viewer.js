@@ -171,7 +171,7 @@ async function choose(index) {
   state.image = index;
   panels.forEach((panel) => {
     panel.picture = picture;
-    panel.diceName.textContent = image.truth ? "Dice" : "Dice: needs a true mask";
+    panel.diceName.textContent = image.truth ? "Dice" : "no true mask";
   });
   element("with-truth").hidden = !image.truth;
   [...element("images").children].forEach((button, at) => button.setAttribute("aria-pressed", at === index));
@@ -205,7 +205,7 @@ function makePanel({ name, colour, dice, consistency, images: count }) {
   panel.querySelector("i").style.background = colour;
   panel.querySelector("span").textContent = name;
   panel.querySelector("small").textContent =
-    `all ${count} test images: consistency ${show(consistency)}, upright Dice ${show(dice)}`;
+    `mean of the run's ${count} test images: consistency ${show(consistency)}, upright Dice ${show(dice)}`;
   const canvas = panel.querySelector("canvas"), [consistencyField, diceField] = panel.querySelectorAll("dd");
   const diceName = panel.querySelector("dt:last-child");
   canvas.setAttribute("role", "img");
@@ -240,6 +240,7 @@ function makeImageButton({ label, id, picture }, index) {
   button.innerHTML = "<img alt=''><span><b></b><small></small></span>";
   button.querySelector("img").src = picture;
   button.querySelector("b").textContent = label;
+  button.querySelector("b").classList.toggle("id", label === id);
   button.querySelector("small").textContent = label === id ? "" : id;
   button.addEventListener("click", () => choose(index));
   element("images").append(button);
