@@ -74,8 +74,7 @@ class _Pages:
 
     async def answer(self, request: Request) -> Response:
         """The page of the images that were sent."""
-        sent = await _receive(request, self.max_megabytes)
-        images, masks = await _files(sent, "images"), await _files(sent, "masks")
+        images, masks = await _receive(request, self.max_megabytes)
         page = await run_in_threadpool(self._page, images, masks)
         return HTMLResponse(page, headers=NOT_STORED)
 
@@ -127,8 +126,10 @@ class _InMemory(MultiPartParser):
     spool_max_size = 0  # no limit, see tempfile.SpooledTemporaryFile
 
 
-async def _receive(request: Request, max_megabytes: float) -> FormData:
-    """The form that was sent.
+async def _receive(
+    request: Request, max_megabytes: float
+) -> tuple[list[Upload], list[Upload]]:
+    """The images and the masks of the form that was sent.
 
     Raises:
         UserError: it is damaged, or larger than allowed.
@@ -137,9 +138,13 @@ async def _receive(request: Request, max_megabytes: float) -> FormData:
         raise UserError("no form with files was sent (multipart/form-data)")
     stream = _limited(request.stream(), max_megabytes)
     try:
-        return await _InMemory(request.headers, stream).parse()
+        form = await _InMemory(request.headers, stream).parse()
     except MultiPartException as error:
         raise UserError(f"the form that was sent is damaged: {error.message}") from error
+    try:
+        return await _files(form, "images"), await _files(form, "masks")
+    finally:
+        await form.close()
 
 
 async def _limited(

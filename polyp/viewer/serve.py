@@ -35,7 +35,7 @@ def serve(config: DictConfig) -> None:
         raise UserError(
             f"data.channels={geometry.channels} of {runs[0]}: grey (1) or RGB (3) is needed"
         )
-    with _listen(config.port) as listening:
+    with listen(config.port) as listening:
         import uvicorn
         from starlette.exceptions import HTTPException
 
@@ -73,7 +73,7 @@ def _runs(config: DictConfig) -> list[RunFolder]:
     return [RunFolder.open(str(config.run))] if config.runs is None else open_runs(config.runs)
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port))
     except OSError as error:
