@@ -4,13 +4,18 @@ import importlib.util
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from polyp.errors import UserError
 from polyp.runs.folder import RunFolder
-from polyp.viewer.networks import open_network, open_runs, shared_geometry
+from polyp.viewer.networks import Network, open_network, open_runs, shared_geometry
+
+if TYPE_CHECKING:
+    import uvicorn
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +42,6 @@ def serve(config: DictConfig) -> None:
         )
     with listen(config.port) as listening:
         import uvicorn
-        from starlette.exceptions import HTTPException
 
         from polyp.viewer.app import make_app
 
@@ -46,16 +50,21 @@ def serve(config: DictConfig) -> None:
         log.info("open http://%s:%d in a browser; Ctrl-C stops the server", *listening.getsockname())
         options = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False)
         server = uvicorn.Server(options)
-
-        def stop(*_: object) -> None:
-            """Before each image at each angle, for Ctrl-C not to wait for the whole page."""
-            if server.should_exit:
-                raise HTTPException(503, "the server was stopped")
-
-        for network in networks:
-            network.model.register_forward_pre_hook(stop)
+        stop_early(networks, server)
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
+
+
+def stop_early(networks: Sequence[Network], server: "uvicorn.Server") -> None:
+    """Lets the networks give up once the server has to stop, for Ctrl-C not to wait for a page."""
+    from starlette.exceptions import HTTPException
+
+    def check(*_: object) -> None:
+        if server.should_exit:
+            raise HTTPException(503, "the server was stopped")
+
+    for network in networks:
+        network.model.register_forward_pre_hook(check)
 
 
 def _check_installed() -> None:

@@ -4,18 +4,19 @@ import asyncio
 import base64
 import io
 import re
+import shutil
 import socket
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+import torch
 from PIL import Image
 
-from polyp.errors import UserError
 from polyp.runs.folder import RunFolder
 from polyp.tasks import Multiclass
 from polyp.viewer import serve, uploads
@@ -270,6 +271,33 @@ def test_a_bug_is_no_mistake_of_the_user(app, monkeypatch):
         send(app, IMAGE)
 
 
+def test_a_browser_that_leaves_before_it_has_sent_everything(app):
+    headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "query_string": b""}
+    answers = []
+
+    async def receive() -> dict:
+        return {"type": "http.disconnect"}
+
+    async def answer(message: dict) -> None:
+        answers.append(message)
+
+    asyncio.run(app(scope, receive, answer))  # raises nothing
+    assert answers[0]["status"] == 400
+
+
+def test_the_networks_stop_with_the_server(networks):
+    server = SimpleNamespace(should_exit=False)
+    network = replace(networks[0], model=torch.nn.Sequential(networks[0].model))
+    serve.stop_early([network], server)
+    app = make_app([network], Geometry(32, "pad", 3), 90, 5)
+    assert send(app, IMAGE).status_code == 200
+    server.should_exit = True
+    answer = send(app, IMAGE)
+    assert answer.status_code == 503
+    assert "the server was stopped" in fault(answer)
+
+
 # --- the command
 
 
@@ -313,14 +341,10 @@ def test_a_missing_package(script_refused, finished_run, monkeypatch):
     )
 
 
-def changed(run: Path, **data) -> RunFolder:
-    """The run with another data config."""
-    folder = RunFolder(run)
-    config = OmegaConf.merge(folder.config, {"data": data})
-    folder.__dict__["config"] = config
-    return folder
-
-
-def test_networks_that_do_not_see_the_same_picture(finished_run):
-    with pytest.raises(UserError, match=r"data\.resize differs, pad and crop; make a page of each"):
-        shared_geometry([RunFolder(finished_run), changed(finished_run, resize="crop")])
+def test_networks_that_do_not_see_the_same_picture(script_refused, finished_run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(finished_run, other)
+    config = other / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("resize: pad", "resize: crop"))
+    line = script_refused("serve", f"runs=[{finished_run},{other}]")
+    assert line.endswith("data.resize differs, pad and crop; make a page of each")
