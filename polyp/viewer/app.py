@@ -81,7 +81,8 @@ class _Pages:
     async def refuse(self, request: Request, error: Exception) -> Response:
         """The page to choose images on, with what was wrong before."""
         if isinstance(error, HTTPException):
-            return self._form(f"{request.method} {request.url.path}: {error.detail}", error.status_code)
+            asked = f"{request.method} {request.url.path}"
+            return self._form(f"{asked}: {error.detail}", error.status_code)
         return self._form(str(error), 413 if isinstance(error, TooLarge) else 400)
 
     def _form(self, fault: str | None = None, status: int = 200) -> Response:
@@ -126,9 +127,7 @@ class _InMemory(MultiPartParser):
     spool_max_size = 0  # no limit, see tempfile.SpooledTemporaryFile
 
 
-async def _receive(
-    request: Request, max_megabytes: float
-) -> tuple[list[Upload], list[Upload]]:
+async def _receive(request: Request, max_megabytes: float) -> tuple[list[Upload], list[Upload]]:
     """The images and the masks of the form that was sent.
 
     Raises:

@@ -47,7 +47,9 @@ def serve(config: DictConfig) -> None:
 
         networks = [open_network(run, config.device) for run in runs]
         app = make_app(networks, geometry, config.step, config.max_megabytes)
-        log.info("open http://%s:%d in a browser; Ctrl-C stops the server", *listening.getsockname())
+        log.info(
+            "open http://%s:%d in a browser; Ctrl-C stops the server", *listening.getsockname()
+        )
         options = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False)
         server = uvicorn.Server(options)
         stop_early(networks, server)
@@ -87,6 +89,6 @@ def listen(port: int) -> socket.socket:
         return socket.create_server((HOST, port))
     except OSError as error:
         raise UserError(
-            f"port={port}: cannot be used ({os.strerror(error.errno or 0)}); choose another one, or "
-            "port=0 for any that is free"
+            f"port={port}: cannot be used ({os.strerror(error.errno or 0)}); choose another one; "
+            "port=0 takes any that is free"
         ) from error

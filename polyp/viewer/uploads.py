@@ -141,6 +141,6 @@ def _count_pixels(upload: Upload) -> int:
     content = io.BytesIO(upload.content)
     if PurePath(upload.name).suffix.lower() in (".tif", ".tiff"):
         with tifffile.TiffFile(content) as tiff:
-            return tiff.pages[0].imagewidth * tiff.pages[0].imagelength
+            return tiff.pages.first.imagewidth * tiff.pages.first.imagelength
     with Image.open(content) as image:
         return image.width * image.height

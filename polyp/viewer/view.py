@@ -87,7 +87,9 @@ def make_page(
             {**summary, "colour": colour}
             for summary, colour in zip(summaries(networks), COLOURS, strict=False)
         ],
-        "images": [_image(same, same[0].id not in without_mask) for same in zip(*shown, strict=True)],
+        "images": [
+            _image(same, same[0].id not in without_mask) for same in zip(*shown, strict=True)
+        ],
     }
     return render("page.html", content=content, dataset=dataset, back=back, **FLAGS)
 

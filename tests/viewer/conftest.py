@@ -1,4 +1,4 @@
-"""A page of two networks, made once through the command line, what it holds, and a server of them."""
+"""A page of two networks, made once through the command line, and a server of the two."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`polyp serve`: the page of an image that is sent is that of `polyp view`, and mistakes are told."""
+"""`polyp serve`: own images get the page that `polyp view` makes, and mistakes are reported."""
 
 import asyncio
 import base64
@@ -112,7 +112,7 @@ def test_without_a_mask_there_is_no_dice(app, two_runs, content, content_of):
 
 def test_several_images(app, two_runs, content_of):
     """Each mask goes to the image of its name; images of the same name are told apart."""
-    image, mask = pair(two_runs[0], "polyp3")
+    image, _ = pair(two_runs[0], "polyp3")
     other, _ = pair(two_runs[0], "polyp4")
     files = [("images", "a.png", image), ("images", "<b>.PNG", other), ("images", "a.png", other)]
     answer = send(app, *files, ("masks", "<b>.tif", encoded(np.zeros((36, 48), np.uint8), "TIFF")))
@@ -149,7 +149,7 @@ def test_the_form(app, networks):
     assert "up to 9 at once and 5 MB together" in page.text
     assert "at 12 angles" in page.text
     assert "Networks: p4 U-Net, p4 U-Net." in page.text
-    assert "role=\"alert\"" not in page.text
+    assert 'role="alert"' not in page.text
     assert page.text.count("http") == 1  # http-equiv: nothing is asked for from elsewhere
 
 
