@@ -85,6 +85,11 @@ def _runs(config: DictConfig) -> list[RunFolder]:
 
 
 def listen(port: int) -> socket.socket:
+    """A socket that only this computer reaches.
+
+    Raises:
+        UserError: the port cannot be used.
+    """
     try:
         return socket.create_server((HOST, port))
     except OSError as error:

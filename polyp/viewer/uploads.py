@@ -1,6 +1,7 @@
 """Images that were sent by a browser, prepared for the networks. Nothing is written to a disk."""
 
 import io
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -112,10 +113,11 @@ def _pairs(images: Sequence[Upload], masks: Sequence[Upload]) -> dict[int, Uploa
 
 def _distinct(names: Sequence[str]) -> list[str]:
     """The names, with a number where one occurs again."""
-    return [
-        name if name not in names[:index] else f"{name} ({names[:index].count(name) + 1})"
-        for index, name in enumerate(names)
-    ]
+    distinct: list[str] = []
+    for name in names:
+        numbered = (f"{name} ({number})" for number in itertools.count(2))
+        distinct.append(next(n for n in itertools.chain([name], numbered) if n not in distinct))
+    return distinct
 
 
 def _check_pixels(upload: Upload) -> None:

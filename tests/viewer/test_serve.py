@@ -174,6 +174,13 @@ def test_grey_networks_get_grey_images():
     assert not prepared.masks.any()
 
 
+def test_images_of_the_same_name_are_told_apart():
+    content = encoded(noise(8, 8))
+    sent = [Upload(name, content) for name in ("a", "a (2)", "a", "a")]
+    samples = prepare_uploads(sent, [], Geometry(8, "pad", 3)).samples
+    assert [sample.id for sample in samples] == ["a", "a (2)", "a (3)", "a (4)"]
+
+
 # --- mistakes
 
 IMAGE = ("images", "a.png", encoded(noise(20, 30)))
