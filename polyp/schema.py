@@ -340,6 +340,7 @@ EVALUATION = {
     "evaluation.sample": either(whole(1, 1_000_000), one_of("all")),
 }
 SIZES = list_of(DATA["image_size"])
+STEP = one_of(1, 2, 3, 5, 6, 9, 10, 15, 18, 30, 45, 90)  # degrees of the viewer; divide 90
 ROUNDS = whole(1, 1000)
 
 COMMANDS: Mapping[str, Mapping[str, Rule]] = {
@@ -390,10 +391,18 @@ COMMANDS: Mapping[str, Mapping[str, Rule]] = {
         "runs": PATHS,
         "output": HTML,
         "images": optional(list_of(PATH)),
-        "step": one_of(1, 2, 3, 5, 6, 9, 10, 15, 18, 30, 45, 90),
+        "step": STEP,
         "device": WORD,
         "data": SECTION,
         "data.root": optional(PATH),
+    },
+    "serve": {
+        "run": optional(PATH),
+        "runs": optional(PATHS),
+        "port": whole(0, 65535),
+        "step": STEP,
+        "max_megabytes": number(above=0, most=100_000),
+        "device": WORD,
     },
     "export": {"run": PATH, "output": OUTPUT_PATH, "overwrite": TRUTH},
     "archive": {"runs": PATHS, "output": OUTPUT_PATH},

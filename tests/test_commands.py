@@ -17,7 +17,7 @@ from polyp.pipe import quiet_when_stdout_closes
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
-    *("train", "evaluate", "predict", "compare", "archive", "view", "export"),
+    *("train", "evaluate", "predict", "compare", "archive", "view", "serve", "export"),
     *("download", "benchmark"),
 }
 
@@ -193,6 +193,7 @@ def test_wrong_arguments_are_explained(said, capsys, arguments, line):
         ("scripts/archive", "archive"),
         ("scripts/export", "export"),
         ("scripts/view", "view"),
+        ("scripts/serve", "serve"),
         ("scripts/download_data", "download"),
         ("scripts/benchmark", "benchmark"),
         ("scripts/rotation_error", "rotation_error"),

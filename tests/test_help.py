@@ -21,6 +21,7 @@ COMMANDS = [
     ("compare", [], {"study"}),
     ("archive", [], set()),
     ("view", [], set()),
+    ("serve", [], set()),
     ("rotation_error", [], set()),
     ("benchmark", [], {"model@scaling.model"}),
     ("download_data", ["data=kvasir"], {"data"}),

@@ -97,7 +97,7 @@ def _read_all(
         try:
             image, mask = dataset.read(samples[row])
             digests[row] = dataset.digests(samples[row], image, mask)
-            image = _with_channels(image, channels, samples[row])
+            image = with_channels(image, channels, str(samples[row].image or samples[row].id))
             if mask.max() >= dataset.num_classes:
                 raise UserError(
                     f"{samples[row].mask or samples[row].id}: a mask of class {mask.max()}, but "
@@ -120,14 +120,17 @@ def _read_all(
     return arrays | {"digests": np.array(digests).reshape(count, 2)}
 
 
-def _with_channels(image: np.ndarray, channels: int, sample: Sample) -> np.ndarray:
+def with_channels(image: np.ndarray, channels: int, name: str) -> np.ndarray:
+    """An image uint8 [H, W, C] with so many channels: colours can become grey.
+
+    Raises:
+        UserError: it has others; `name` is what the message calls it.
+    """
     if image.shape[2] == channels:
         return image
     if (image.shape[2], channels) == (3, 1):
         return np.asarray(Image.fromarray(image).convert("L"))[..., None]
-    raise UserError(
-        f"data.channels={channels}: {sample.image or sample.id} has {image.shape[2]} channels"
-    )
+    raise UserError(f"data.channels={channels}: {name} has {image.shape[2]} channels")
 
 
 def _keep(entry: Path, arrays: dict[str, np.ndarray]) -> None:

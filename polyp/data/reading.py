@@ -1,5 +1,6 @@
 """Reads images and masks. Files that cannot be read correctly are errors."""
 
+import io
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +19,16 @@ MIDDLE = range(64, 192)
 MAX_MIDDLE, MAX_FLAT = 0.25, 0.02
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, content: bytes | None = None) -> np.ndarray:
     """The colour image in a file.
 
     Greyscale and palette images become RGB, 16-bit ones are scaled to 8 bits, EXIF orientation is
-    applied, an alpha channel that hides nothing is dropped.
+    applied, an alpha channel that hides nothing is dropped. Of a photo with smaller versions of
+    itself, as some phones write, the first one is read.
+
+    Args:
+        path: the file.
+        content: of the file, where it is in memory already; the path is then only its name.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -31,17 +37,20 @@ def read_image(path: str | Path) -> np.ndarray:
         UserError: the file is missing, truncated, not an image, has several pages, transparent
             pixels, or a pixel type other than 8 or 16 bits.
     """
-    pixels = _eight_bits(Path(path), read_pixels(path))
+    pixels = _eight_bits(Path(path), read_pixels(path, content))
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     return np.ascontiguousarray(pixels)
 
 
-def read_mask(path: str | Path) -> np.ndarray:
+def read_mask(path: str | Path, content: bytes | None = None) -> np.ndarray:
     """The mask in a file: polyp where grey > 127, of 255.
 
     The threshold is needed: masks stored as JPEG have grey edges, and 138 masks of CVC-ClinicDB
     hold values of 10 to 17 in the dark border of the frame.
+
+    Args:
+        path, content: as for `read_image`.
 
     Returns:
         bool [H, W].
@@ -50,7 +59,7 @@ def read_mask(path: str | Path) -> np.ndarray:
         UserError: as for `read_image`; or the mask is not only dark and bright. Masks of several
             classes and photographs would silently give wrong masks.
     """
-    pixels = _eight_bits(Path(path), read_pixels(path))
+    pixels = _eight_bits(Path(path), read_pixels(path, content))
     if pixels.ndim == 3:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
     if 0 < pixels.max() < MIDDLE.stop and not (pixels > 127).any():
@@ -82,11 +91,15 @@ def _values(pixels: np.ndarray) -> str:
     return f"{most} {', '.join(map(str, shown[:-1]))} and {shown[-1]}"
 
 
-def read_pixels(path: str | Path, palette: Literal["colours", "indices"] = "colours") -> np.ndarray:
+def read_pixels(
+    path: str | Path,
+    content: bytes | None = None,
+    palette: Literal["colours", "indices"] = "colours",
+) -> np.ndarray:
     """The pixels in a file as they are stored, [H, W] or [H, W, 3].
 
     Args:
-        path: the file.
+        path, content: as for `read_image`.
         palette: read pixels of a palette image as "colours" or as "indices".
 
     Returns:
@@ -96,11 +109,12 @@ def read_pixels(path: str | Path, palette: Literal["colours", "indices"] = "colo
         UserError: as for `read_image`, but for the pixel type.
     """
     path = Path(path)
-    if not path.is_file():
+    if content is None and not path.is_file():
         raise UserError(f"{path}: no such file")
-    tiff = path.suffix.lower() in (".tif", ".tiff")
+    source = path if content is None else io.BytesIO(content)
+    read = _read_tiff if path.suffix.lower() in (".tif", ".tiff") else _read_other
     try:
-        pixels = _read_tiff(path, palette) if tiff else _read_other(path, palette)
+        pixels = read(path, source, palette)
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: not an image file, or its header is damaged") from error
     except tifffile.TiffFileError as error:
@@ -119,13 +133,13 @@ def read_pixels(path: str | Path, palette: Literal["colours", "indices"] = "colo
     return pixels
 
 
-def _read_tiff(path: Path, palette: str) -> np.ndarray:
+def _read_tiff(path: Path, source: Path | io.BytesIO, palette: str) -> np.ndarray:
     """TIFFs go through tifffile, which ignores the photometric tag.
 
     The tag is wrong in CVC-ClinicDB's originals: Pillow refuses them, and OpenCV returns the red
     channel three times.
     """
-    with tifffile.TiffFile(path) as tiff:
+    with tifffile.TiffFile(source) as tiff:
         if len(tiff.pages) != 1:
             raise UserError(f"{path}: has {len(tiff.pages)} pages; one image per file is needed")
         page = tiff.pages[0]
@@ -139,9 +153,10 @@ def _read_tiff(path: Path, palette: str) -> np.ndarray:
     return _without_alpha(path, pixels)
 
 
-def _read_other(path: Path, palette: str) -> np.ndarray:
-    with Image.open(path) as image:
-        if getattr(image, "n_frames", 1) != 1:
+def _read_other(path: Path, source: Path | io.BytesIO, palette: str) -> np.ndarray:
+    with Image.open(source) as image:
+        # MPO is a JPEG followed by others, of which the first is the photo.
+        if image.format != "MPO" and getattr(image, "n_frames", 1) != 1:
             raise UserError(f"{path}: has {image.n_frames} frames; one image per file is needed")
         image.load()
         image = ImageOps.exif_transpose(image)

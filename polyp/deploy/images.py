@@ -1,6 +1,7 @@
 """Which images a user means, and reading them whatever they are."""
 
 import glob
+import io
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -117,15 +118,16 @@ class Search:
         self.left_out.setdefault(reason, []).append(str(name))
 
 
-def read_on_black(path: Path) -> np.ndarray:
+def read_on_black(path: Path, content: bytes | None = None) -> np.ndarray:
     """The colour image in a file as `read_image` reads it, uint8 [H, W, 3], but where it is
     transparent black shines through, as around the round picture of many a scope."""
+    source = path if content is None else io.BytesIO(content)
     # Of what is wrong with a file `read_image` tells.
     faults = OSError, ValueError, SyntaxError, Image.DecompressionBombError
-    with suppress(*faults), Image.open(path) as image:
+    with suppress(*faults), Image.open(source) as image:
         if getattr(image, "n_frames", 1) == 1 and image.has_transparency_data:
             image = ImageOps.exif_transpose(image).convert("RGBA")
             if image.getextrema()[3][0] < 255:
                 black = Image.new("RGBA", image.size, "black")
                 return np.array(Image.alpha_composite(black, image).convert("RGB"))
-    return read_image(path)
+    return read_image(path, content)

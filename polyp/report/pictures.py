@@ -10,11 +10,12 @@ from PIL import Image
 from polyp.errors import UserError
 from polyp.evaluation import Example, examples
 from polyp.evaluation.figures import overlay
+from polyp.names import dataset_name
 from polyp.report.run import Run
 from polyp.report.sections import Section
 from polyp.runs.folder import RunFolder
-from polyp.viewer.networks import choose_images, open_network, shared_test_set
-from polyp.viewer.view import COLOURS, make_page
+from polyp.viewer.networks import COLOURS, choose_images, open_network, shared_test_set
+from polyp.viewer.view import make_page
 
 MAX_FAILED = 20
 
@@ -66,14 +67,16 @@ def make_pictures(section: Section, failing: Sequence[str]) -> Pictures:
         replace(open_network(run, "auto"), name=system.label)
         for run, system in zip(runs, systems, strict=True)
     ]
-    viewer = make_page(networks, test_set, choose_images(networks, asked=None))
-    chosen = {image: image for image in failing[:MAX_FAILED]}
+    chosen = choose_images(networks, asked=None)
+    dataset = dataset_name(runs[0].choices["data"])
+    viewer = make_page(networks, test_set.batches(), chosen, dataset)
+    failed = {image: image for image in failing[:MAX_FAILED]}
     by_system = [
-        examples(each.model, each.task, test_set.batches(), chosen, each.device, angles=())
+        examples(each.model, each.task, test_set.batches(), failed, each.device, angles=())
         for each in networks
     ]
-    failed = [_failed(same) for same in zip(*by_system, strict=True)]
-    return Pictures([system.label for system in systems], viewer, failed)
+    pictures = [_failed(same) for same in zip(*by_system, strict=True)]
+    return Pictures([system.label for system in systems], viewer, pictures)
 
 
 def _with_checkpoint(run: Run) -> RunFolder:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pandas as pd
@@ -14,13 +14,23 @@ from polyp.errors import UserError
 from polyp.evaluation import extremes
 from polyp.models import collapse
 from polyp.names import system_name
+from polyp.runs.find import find_runs
 from polyp.runs.folder import RunFolder
 from polyp.runs.loading import build, choose_device, load_model, load_task, use_split
-from polyp.runs.test_sets import GEOMETRY, OWN, TestSet
+from polyp.runs.test_sets import OWN, TestSet
 from polyp.tasks import Task
 
-# What the networks must share, or one picture could not stand for what each of them sees.
-SHARED = [key for key in GEOMETRY if key not in ("batch_size", "cache")]
+# A line each; none of them is a colour of the masks. From Okabe and Ito (2008), and black.
+COLOURS = ("#0072B2", "#CC79A7", "#009E73", "#E69F00", "#000000", "#8C6D31")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How images are prepared for a network: the keys of the same names in the data config."""
+
+    image_size: int
+    resize: str
+    channels: int
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,37 @@ def open_network(run: RunFolder, device: str) -> Network:
     )
 
 
+def open_runs(patterns: str | Sequence[str]) -> list[RunFolder]:
+    """The runs that `runs=` names, at most as many as there are COLOURS.
+
+    Raises:
+        UserError: there is none, or there are more.
+    """
+    runs = [RunFolder.open(run.path) for run in find_runs(patterns)]
+    if len(runs) > len(COLOURS):
+        raise UserError(f"runs={patterns}: {len(runs)} runs; at most {len(COLOURS)} fit a page")
+    return runs
+
+
+def shared_geometry(runs: Sequence[RunFolder]) -> Geometry:
+    """How images are prepared for the networks of all the runs.
+
+    Raises:
+        UserError: one picture could not stand for what each of them sees.
+    """
+    first = runs[0]
+    for other in runs[1:]:
+        for field in fields(Geometry):
+            here, there = (run.config.data.get(field.name) for run in (first, other))
+            if here != there:
+                raise UserError(
+                    f"runs={first} and {other}: data.{field.name} differs, {here} and {there}; "
+                    "make a page of each"
+                )
+    data = first.config.data
+    return Geometry(data.image_size, data.resize, data.get("channels", 3))
+
+
 def shared_test_set(runs: Sequence[RunFolder], root: str | None) -> TestSet:
     """The test images of all the runs.
 
@@ -82,13 +123,7 @@ def shared_test_set(runs: Sequence[RunFolder], root: str | None) -> TestSet:
     for other in runs[1:]:
         if set(other.split()["test"]) != set(first.split()["test"]):
             raise UserError(f"runs={first} and {other}: tested on different images")
-        for key in SHARED:
-            here, there = (run.config.data.get(key) for run in (first, other))
-            if here != there:
-                raise UserError(
-                    f"runs={first} and {other}: data.{key} differs, {here} and {there}; "
-                    "make a page of each"
-                )
+    shared_geometry(runs)
     config = copy.deepcopy(first.config)
     use_split(config, first)
     config.data.augmentation = []  # of training images

@@ -1,10 +1,10 @@
-"""Makes the page: one HTML file that needs no server and no network."""
+"""Makes the page: one HTML file that holds all it shows."""
 
 import base64
 import io
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,24 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from polyp.deploy.output import writing
-from polyp.errors import UserError
 from polyp.evaluation import Example, Turned, examples
 from polyp.evaluation.figures import DIFFERENCES, differences
 from polyp.files import atomic_path
 from polyp.names import dataset_name
-from polyp.runs.find import find_runs
-from polyp.runs.folder import RunFolder
-from polyp.runs.test_sets import TestSet
-from polyp.viewer.networks import Network, choose_images, open_network, shared_test_set
+from polyp.viewer.networks import (
+    COLOURS,
+    Network,
+    choose_images,
+    open_network,
+    open_runs,
+    shared_test_set,
+)
 
 log = logging.getLogger(__name__)
 
-# A line each; none of them is a colour of the masks. From Okabe and Ito (2008), and black.
-COLOURS = ("#0072B2", "#CC79A7", "#009E73", "#E69F00", "#000000", "#8C6D31")
-
 # Flags of a pixel, beside the value of `polyp.evaluation.figures.differences` in its lowest bits.
 COMPARED, TRUTH = 4, 8
+FLAGS = {"COMPARED": COMPARED, "TRUTH": TRUTH, "colours": DIFFERENCES}
 
 
 def view(config: DictConfig) -> None:
@@ -42,14 +43,13 @@ def view(config: DictConfig) -> None:
     Raises:
         UserError: there is no finished run, or the runs share no test images.
     """
-    runs = [RunFolder.open(run.path) for run in find_runs(config.runs)]
-    if len(runs) > len(COLOURS):
-        raise UserError(f"runs={config.runs}: {len(runs)} runs; at most {len(COLOURS)} fit a page")
+    runs = open_runs(config.runs)
     test_set = shared_test_set(runs, config.data.root)
     networks = [open_network(run, config.device) for run in runs]
     asked = None if config.images is None else [str(image) for image in config.images]
     chosen = choose_images(networks, asked)
-    page = make_page(networks, test_set, chosen, config.step)
+    dataset = dataset_name(runs[0].choices["data"])
+    page = make_page(networks, test_set.batches(), chosen, dataset, config.step)
     with writing(str(config.output)), atomic_path(Path(str(config.output))) as temporary:
         temporary.write_text(page, encoding="utf-8")
     log.info("page written to %s", config.output)
@@ -57,33 +57,41 @@ def view(config: DictConfig) -> None:
 
 def make_page(
     networks: Sequence[Network],
-    test_set: TestSet,
+    batches: Iterable[dict],
     chosen: Mapping[str, str],
+    dataset: str,
     step: int = 5,
+    without_mask: Collection[str] = (),
+    back: str | None = None,
 ) -> str:
     """The page as HTML.
 
     Args:
         networks: at most as many as there are COLOURS.
-        test_set: what they were tested on, see `shared_test_set`.
-        chosen: ids of its images by label, see `choose_images`.
+        batches: of images, as in `polyp.evaluation.evaluate`; read again for each network.
+        chosen: ids of the images to show, by label; see `choose_images`.
+        dataset: what the page calls the images.
         step: degrees between two angles.
+        without_mask: ids of images whose true mask is not known.
+        back: the address of a page to choose other images; None: there is none.
     """
     angles = list(range(0, 360, step))
     shown = [
-        examples(network.model, network.task, test_set.batches(), chosen, network.device, angles)
+        examples(network.model, network.task, batches, chosen, network.device, angles)
         for network in networks
     ]
     content = {
         "angles": angles,
-        "size": test_set.data.image_size,
+        "size": len(shown[0][0].image),
         "networks": [
             {**summary, "colour": colour}
             for summary, colour in zip(summaries(networks), COLOURS, strict=False)
         ],
-        "images": [_image(same) for same in zip(*shown, strict=True)],
+        "images": [
+            _image(same, same[0].id not in without_mask) for same in zip(*shown, strict=True)
+        ],
     }
-    return _render(content, dataset_name(networks[0].run.choices["data"]))
+    return render("page.html", content=content, dataset=dataset, back=back, **FLAGS)
 
 
 def summaries(networks: Sequence[Network]) -> list[dict[str, Any]]:
@@ -100,16 +108,17 @@ def summaries(networks: Sequence[Network]) -> list[dict[str, Any]]:
     ]
 
 
-def _image(same: Sequence[Example]) -> dict[str, Any]:
-    """One test image, with what each network finds."""
+def _image(same: Sequence[Example], with_mask: bool) -> dict[str, Any]:
+    """One image, with what each network finds."""
     first = same[0]
     return {
         "label": first.label,
         "id": first.id,
         "picture": _png(first.image),
+        "truth": with_mask,
         "found": [
             {
-                "dice": [turned.dice for turned in example.turned],
+                "dice": [turned.dice if with_mask else None for turned in example.turned],
                 "consistency": [_number(turned.consistency) for turned in example.turned],
                 "masks": pack([pixels(turned) for turned in example.turned]),
             }
@@ -143,7 +152,8 @@ def _png(image: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _render(content: dict[str, Any], dataset: str) -> str:
+def render(template: str, **values: Any) -> str:
+    """A template of the folder `page`."""
     environment = Environment(
         loader=PackageLoader("polyp.viewer", "page"),
         undefined=StrictUndefined,
@@ -151,5 +161,4 @@ def _render(content: dict[str, Any], dataset: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    values = {"COMPARED": COMPARED, "TRUTH": TRUTH, "colours": DIFFERENCES}
-    return environment.get_template("page.html").render(content=content, dataset=dataset, **values)
+    return environment.get_template(template).render(values)

@@ -112,6 +112,30 @@ def test_every_truncation_is_refused_by_name_or_read_whole(tmp_path, suffix):
         path.write_bytes(whole[:length])
         with pytest.raises(UserError, match=re.escape(str(path))):
             read_image(path)
+        with pytest.raises(UserError, match=f"^sent{suffix}: "):
+            read_image(f"sent{suffix}", whole[:length])
+
+
+def test_a_photo_with_smaller_versions_of_itself(tmp_path):
+    """As some phones write it. The first one counts."""
+    photo = Image.fromarray(np.tile(COLOUR, (8, 8, 1)))
+    small = photo.resize((16, 16))
+    photo.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[small], quality=90)
+    photo.save(tmp_path / "alone.jpg", quality=90)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.n_frames == 2
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.jpg"), read_image(tmp_path / "alone.jpg")
+    )
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_file_in_memory(tmp_path, suffix):
+    content = save(tmp_path / f"a{suffix}", COLOUR).read_bytes()
+    np.testing.assert_array_equal(read_image(f"nowhere/a{suffix}", content), COLOUR)
+    bright = COLOUR[..., 0] > 127
+    content = save(tmp_path / f"b{suffix}", bright * np.uint8(255)).read_bytes()
+    np.testing.assert_array_equal(read_mask(f"nowhere/b{suffix}", content), bright)
 
 
 def test_a_missing_file(tmp_path):

@@ -1,4 +1,5 @@
-"""The page in a browser: it turns by slider, keys, mouse and finger, without errors or requests."""
+"""The pages in a browser: one turns by slider, keys, mouse and finger, without errors or requests,
+and one takes the user's own images."""
 
 import hashlib
 import json
@@ -39,11 +40,15 @@ def browser(started, page):
     wait(lambda: degrees(started) == "0°" and drawn(started)[0] != drawn(started)[1])
     yield started
     assert started.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in started.get_log("performance")]
-    asked = [
-        e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
-    ]
-    assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
+    assert asked(started) == [page.as_uri()]
+
+
+def asked(browser) -> list[str]:
+    """The addresses that were asked for since the last call, but those that hold their content."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    requests = [e for e in events if e["method"] == "Network.requestWillBeSent"]
+    urls = [request["params"]["request"]["url"] for request in requests]
+    return [url for url in urls if not url.startswith(("data:", "blob:"))]
 
 
 def wait(condition, seconds=10):
@@ -145,3 +150,37 @@ def test_a_finger_turns_on_a_phone(started, browser):
     finally:
         started.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
         started.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_own_images_are_dropped_and_turn(started, server, two_runs, content, tmp_path):
+    started.get_log("browser"), started.get_log("performance")
+    images = two_runs[0].parent / "dataset" / "images"
+    own = [str(images / f"{image['id']}.png") for image in content["images"][:2]]
+    started.get(server)
+    script = """const box = document.querySelector(".drop").getBoundingClientRect();
+                return {x: box.left + 20, y: box.top + 20}"""
+    place = started.execute_script(script)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "data": {"items": [], "files": own, "dragOperationsMask": 1}}
+        started.execute_cdp_cmd("Input.dispatchDragEvent", place | event)
+    names = [f"{image['id']}.png" for image in content["images"][:2]]
+    wait(lambda: text(started, ".drop li") == names)
+    find(started, "form button").click()
+    wait(lambda: len(text(started, ".panel dd")) == 4)
+    wait(lambda: text(started, "nav b") == names and drawn(started)[0] != drawn(started)[1])
+    press(started, "\ue014\ue014\ue014")
+    assert degrees(started) == "90°"
+    consistencies = shown(content, 0, 90)[::2]
+    assert text(started, ".panel dd") == [consistencies[0], "–", consistencies[1], "–"]
+    assert not find(started, "#truth").is_displayed()
+    assert started.get_log("browser") == []
+
+    find(started, ".back").click()
+    wrong = tmp_path / "wrong.png"
+    wrong.write_text("no image")
+    find(started, "#images").send_keys(str(wrong))
+    find(started, "form button").click()
+    wait(lambda: text(started, "[role=alert]") != [])
+    assert text(started, "[role=alert]")[0].startswith("wrong.png: not an image file")
+    assert find(started, "form button").is_enabled()
+    assert asked(started) == [f"{server}/"] * 4

@@ -169,7 +169,11 @@ async function choose(index) {
   picture.src = image.picture;
   await Promise.all([picture.decode(), ...image.found.map(unpack)]);
   state.image = index;
-  panels.forEach((panel) => { panel.picture = picture; });
+  panels.forEach((panel) => {
+    panel.picture = picture;
+    panel.diceName.textContent = image.truth ? "Dice" : "no true mask";
+  });
+  element("with-truth").hidden = !image.truth;
   [...element("images").children].forEach((button, at) => button.setAttribute("aria-pressed", at === index));
   drawCurves();
   update();
@@ -201,14 +205,15 @@ function makePanel({ name, colour, dice, consistency, images: count }) {
   panel.querySelector("i").style.background = colour;
   panel.querySelector("span").textContent = name;
   panel.querySelector("small").textContent =
-    `all ${count} test images: consistency ${show(consistency)}, upright Dice ${show(dice)}`;
+    `mean of the run's ${count} test images: consistency ${show(consistency)}, upright Dice ${show(dice)}`;
   const canvas = panel.querySelector("canvas"), [consistencyField, diceField] = panel.querySelectorAll("dd");
+  const diceName = panel.querySelector("dt:last-child");
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", `turned image with the masks of ${name}`);
   drag(canvas);
   element("panels").append(panel);
   const masks = Object.assign(document.createElement("canvas"), { width: size, height: size });
-  panels.push({ canvas, masks, consistency: consistencyField, dice: diceField });
+  panels.push({ canvas, masks, consistency: consistencyField, dice: diceField, diceName });
 }
 
 /** Turns with the finger or the mouse around the centre of the picture. */
@@ -235,6 +240,7 @@ function makeImageButton({ label, id, picture }, index) {
   button.innerHTML = "<img alt=''><span><b></b><small></small></span>";
   button.querySelector("img").src = picture;
   button.querySelector("b").textContent = label;
+  button.querySelector("b").classList.toggle("id", label === id);
   button.querySelector("small").textContent = label === id ? "" : id;
   button.addEventListener("click", () => choose(index));
   element("images").append(button);

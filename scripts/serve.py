@@ -1,0 +1,6 @@
+"""`polyp serve`: `python scripts/serve.py run=PATH`."""
+
+from polyp.commands.serve import main
+
+if __name__ == "__main__":
+    main()
