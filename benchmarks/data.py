@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.profilers import SimpleProfiler
 from omegaconf import DictConfig
 
-from benchmarks.result import Skipped, Result
+from benchmarks.result import Result, Skipped
 from polyp.data import DataModule, KvasirSEG, Synthetic
 from polyp.data.prepared import prepare
 from polyp.errors import UserError

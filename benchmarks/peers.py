@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from benchmarks.result import Skipped, Result
+from benchmarks.result import Result, Skipped
 from benchmarks.timing import TrainingStep, alternating, images, in_fresh_process
 from polyp.models import collapse
 

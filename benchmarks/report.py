@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from benchmarks.families import table
 from benchmarks.figure import scaling_figure
-from benchmarks.result import Skipped, Result
+from benchmarks.result import Result, Skipped
 from benchmarks.scaling import Curve
 from polyp.files import atomic_path
 

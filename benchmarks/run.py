@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 
 from benchmarks import report
-from benchmarks.result import Skipped, Result
+from benchmarks.result import Result, Skipped
 from benchmarks.scaling import Curve
 from polyp.errors import UserError
 
