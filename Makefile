@@ -1,5 +1,5 @@
-# Everything from a fresh clone needs only Python 3.11 (to 3.13) and make.
-PYTHON ?= python3.11
+# A fresh clone needs only make and Python 3.11, 3.12 or 3.13: the first of them that is installed.
+PYTHON ?= $(or $(shell command -v python3.11 || command -v python3.12 || command -v python3.13),python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 
 setup: $(INSTALLED)
 
-# torch first, and by the exact version that constraints.txt pins: see the note there.
+# torch first, at the version that constraints.txt pins: see the note there.
 $(INSTALLED): pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch numpy
@@ -28,12 +28,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
-# The documentation as a site, in site/. A broken link is an error.
+# Builds the documentation site in site/. A broken link is an error.
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
-# The tables and figures of docs/results, from the archives in docs/results/runs. The comparisons of
-# folds-1 and folds-5 are declared in configs/study/folds.yaml.
+# Makes the tables and figures of docs/results from the archives in docs/results/runs. Where
+# configs/study has a file of the same name (folds.yaml for folds-1 and folds-5), it declares the
+# comparisons.
 results: $(INSTALLED)
 	for runs in docs/results/runs/*; do \
 		study=$$(basename $$runs); \

@@ -1,4 +1,4 @@
-"""The time of preparing a dataset, and of waiting for data in training."""
+"""Measures the time of preparing a dataset, and of waiting for data in training."""
 
 import tempfile
 import time
@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.profilers import SimpleProfiler
 from omegaconf import DictConfig
 
-from benchmarks.result import LeftOut, Result
+from benchmarks.result import Result, Skipped
 from polyp.data import DataModule, KvasirSEG, Synthetic
 from polyp.data.prepared import prepare
 from polyp.errors import UserError
@@ -22,8 +22,8 @@ FIRST_TARGET, NEXT_TARGET = 30.0, 1.0
 EPOCHS = 3
 
 
-def measure(config: DictConfig) -> list[Result | LeftOut]:
-    """Waiting for data in training, and the preparation of Kvasir-SEG, if it is there."""
+def measure(config: DictConfig) -> list[Result | Skipped]:
+    """Waiting for data in training, and the preparation of Kvasir-SEG, if the dataset is there."""
     return [_waiting(config), *_preparation(config)]
 
 
@@ -72,7 +72,7 @@ class _Silent(SimpleProfiler):
         pass
 
 
-def _preparation(config: DictConfig) -> list[Result | LeftOut]:
+def _preparation(config: DictConfig) -> list[Result | Skipped]:
     """Reading Kvasir-SEG at 256 px, and again from the cache."""
     dataset = KvasirSEG(config.data.kvasir)
     seconds = []
@@ -83,7 +83,7 @@ def _preparation(config: DictConfig) -> list[Result | LeftOut]:
                 prepared = prepare(dataset, 256, "pad", Path(folder))
                 seconds.append(time.perf_counter() - started)
         except UserError as error:
-            return [LeftOut("data", "preparation of Kvasir-SEG", str(error))]
+            return [Skipped("data", "preparation of Kvasir-SEG", str(error))]
         images = f"{len(prepared.samples)} images to 256 px"
         return [
             Result("data", f"preparing Kvasir-SEG {time_}", value, "s", target, detail=images)

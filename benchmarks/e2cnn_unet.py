@@ -1,6 +1,6 @@
-"""The U-Net of polyp/models/unet.py, built from e2cnn's modules as its documentation shows.
+"""The U-Net of polyp/models/unet.py, built from e2cnn's modules as in its documentation.
 
-Only polyp/layers/steerable_basis.py imports e2cnn besides, and for its filters alone.
+The only other module that imports e2cnn is polyp/layers/steerable_basis.py, for its filters.
 """
 
 import warnings
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings about e2cnn's age."""
+    """Hides warnings about old code in e2cnn."""
     with warnings.catch_warnings():
         for message in ("invalid escape sequence", "indexing with dtype torch.uint8"):
             warnings.filterwarnings("ignore", message=message)
@@ -75,7 +75,7 @@ class E2cnnUNet(nn.Module):
 
 
 class Exported(nn.Module):
-    """The same network in evaluation, of the ordinary modules that e2cnn's `.export()` gives."""
+    """The same network for evaluation, built from the ordinary modules of e2cnn's `.export()`."""
 
     def __init__(self, model: E2cnnUNet):
         super().__init__()
@@ -91,7 +91,7 @@ class Exported(nn.Module):
 
 
 def _trunk(net: nn.Module, x, join: Callable):
-    """All but the head. join: of a list of feature maps, along their channels."""
+    """All layers except the head. join: joins a list of feature maps along their channels."""
     x = net.encoder[0](net.lift(x))
     skips = []
     for pool, encoder in zip(net.pool, net.encoder[1:], strict=True):

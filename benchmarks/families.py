@@ -12,15 +12,15 @@ from benchmarks.timing import TrainingStep, alternating, in_fresh_process
 from polyp.models import multiply_adds
 
 REFERENCE = "p4unet"
-QUANTITIES = ("parameters", "multiply-adds", "training step", "memory")
+QUANTITIES = ("parameters", "MACs", "training step", "memory")
 
 
 def measure(config: DictConfig) -> Iterator[Result]:
-    """Parameters, multiply-adds of an image, and time and memory of a step over p4unet's.
+    """Parameters, MACs per image, and time and memory of a step relative to p4unet's.
 
-    Times are medians; each network takes turns with p4unet. With one thread they are times of the
-    processor, which other processes do not lengthen. Memory is the most that two steps take
-    in a process of their own, above what was there before.
+    Times are medians; each network takes turns with p4unet. With one thread they are processor
+    times, which other processes do not lengthen. Memory is the peak of two steps in a process of
+    their own, minus the memory in use before.
     """
     options = config.families
     sizes = options.batch_size, options.image_size, config.device
@@ -60,7 +60,7 @@ def table(results: Sequence[Result]) -> list[str]:
             rows.setdefault(result.what.split(": ")[0], []).append(result)
     if not rows:
         return []
-    header = ("`model=`", "parameters", "G multiply-adds", "step / p4unet's", "memory / p4unet's")
+    header = ("`model=`", "parameters", "G MACs", "step / p4unet's", "memory / p4unet's")
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header))]
     for name, (parameters, work, step, memory) in rows.items():
         cells = (f"{parameters.value:,}", *(f"{r.value:.2f}" for r in (work, step, memory)))

@@ -21,7 +21,7 @@ def scaling_figure(curves: Sequence[Curve], title: str) -> Figure:
                 (curve.training, VERMILLION, "o"),
                 (curve.inference, BLUE, "s"),
             ):
-                # Through the last point: what lies above the line is overhead of small networks.
+                # Through the last point: points above the line show the overhead of small networks.
                 pace = seconds[-1] / curve.work[-1]
                 axes.plot(
                     curve.values,
@@ -60,7 +60,7 @@ def scaling_figure(curves: Sequence[Curve], title: str) -> Figure:
                     color="black",
                     linestyle="--",
                     linewidth=1.8,
-                    label="in proportion to the multiply-adds",
+                    label="proportional to the MACs",
                 ),
             ],
             loc="outside lower center",

@@ -1,4 +1,4 @@
-"""An optimiser that ends a training run after its first step, to time how soon that comes.
+"""An optimiser that ends a training run after its first step, to measure the time until then.
 
 python train.py optimizer._target_=benchmarks.first_step.FirstStep
 """

@@ -1,4 +1,4 @@
-"""Memory of a training step relative to its lower bound, and of many predictions."""
+"""Measures the memory of a training step relative to its lower bound, and of many predictions."""
 
 import tempfile
 from pathlib import Path
@@ -19,7 +19,7 @@ PREDICTION_TARGET = 1.05
 
 
 def measure(config: DictConfig) -> list[Result]:
-    """Peak of two training steps / that of the lower bound; peak of many predictions / of few."""
+    """Peak of two training steps / of the lower bound; peak of many predictions / of few."""
     results = []
     sizes = config.batch_size, config.image_size, config.device
     for name, model_config in config.models.items():
@@ -33,7 +33,7 @@ def measure(config: DictConfig) -> list[Result]:
                 step / floor,
                 "×",
                 STEP_TARGET,
-                detail=f"{step:.0f} MB / {floor:.0f} MB, above what was there before",
+                detail=f"{step:.0f} MB / {floor:.0f} MB, without the memory in use before",
             )
         )
     few, many = sorted(config.memory.predictions)
@@ -60,13 +60,13 @@ def step_peak(plain: dict, floor: bool, batch_size: int, image_size: int, device
     before = peak_megabytes(device)
     model = floor_of(model_config) if floor else instantiate(model_config)
     step = TrainingStep(model, batch_size, image_size, device)
-    for _ in range(2):  # the second meets the moments of the optimiser
+    for _ in range(2):  # in the second step the optimiser has its moments
         step()
     return peak_megabytes(device) - before
 
 
 def tiny_run(folder: Path) -> None:
-    """A run folder as prediction needs it, of the smallest network; not trained."""
+    """A run folder of the smallest network, untrained, with the files that prediction needs."""
     config = {
         "model": {
             "_target_": "polyp.models.UNet",

@@ -1,4 +1,4 @@
-"""Our networks beside e2cnn's of the same group, widths and kernel size."""
+"""Compares our networks with networks of e2cnn with the same group, widths and kernel size."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from benchmarks.result import LeftOut, Result
+from benchmarks.result import Result, Skipped
 from benchmarks.timing import TrainingStep, alternating, images, in_fresh_process
 from polyp.models import collapse
 
@@ -19,20 +19,20 @@ CONSTRUCTION_TARGET = 5.0
 Peer = tuple[tuple[int, ...], int, int]  # widths, rotations and kernel size of an e2cnn U-Net
 
 
-def measure(config: DictConfig) -> list[Result | LeftOut]:
-    """Construction, training step and inference: e2cnn's time over ours.
+def measure(config: DictConfig) -> list[Result | Skipped]:
+    """Construction, training step and inference: e2cnn's time divided by ours.
 
-    e2cnn runs in float32, and its inference both as it is and exported; the faster one counts.
-    Ours is collapsed for inference. bfloat16 changes numbers, so it is optional:
+    e2cnn runs in float32. Its inference is measured both as it is and exported; the faster one
+    counts. Our network is collapsed for inference. bfloat16 changes numbers, so it is optional:
     trainer.precision=bf16-mixed in training, precision=bfloat16 in prediction.
     """
-    results: list[Result | LeftOut] = []
+    results: list[Result | Skipped] = []
     groups: dict[Peer, dict[str, DictConfig]] = {}
     for name, model_config in config.models.items():
         peer = peer_of(model_config)
         if peer is None:
-            reason = "e2cnn's peer is made for groups of rotations alone"
-            results.append(LeftOut("peers", f"{name} against e2cnn", reason))
+            reason = "the e2cnn network of this benchmark supports only groups of rotations"
+            results.append(Skipped("peers", f"{name} against e2cnn", reason))
         else:
             groups.setdefault(peer, {})[name] = model_config
     for peer, models in groups.items():

@@ -1,4 +1,4 @@
-"""Writing what was measured: benchmark.csv, benchmark.md and benchmark.png."""
+"""Writes the results of the benchmark: benchmark.csv, benchmark.md and benchmark.png."""
 
 import csv
 import math
@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from benchmarks.families import table
 from benchmarks.figure import scaling_figure
-from benchmarks.result import LeftOut, Result
+from benchmarks.result import Result, Skipped
 from benchmarks.scaling import Curve
 from polyp.files import atomic_path
 
@@ -20,12 +20,12 @@ HEADER = ("measure", "what", "value", "unit", "target", "reached", "detail")
 
 def write(
     results: Sequence[Result],
-    left_out: Sequence[LeftOut],
+    skipped: Sequence[Skipped],
     curves: Sequence[Curve],
     config: DictConfig,
     folder: Path,
 ) -> str:
-    """Writes the table, the page, and the figure if there are curves; returns the page."""
+    """Writes the table, the page and, if there are curves, the figure; returns the page."""
     with (
         atomic_path(folder / "benchmark.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -37,7 +37,7 @@ def write(
             writer.writerow(
                 (r.measure, r.what, r.value, r.unit, target(r), reached, r.detail),
             )
-    page = _page(results, left_out, config)
+    page = _page(results, skipped, config)
     with atomic_path(folder / "benchmark.md") as temporary:
         temporary.write_text(page + "\n", encoding="utf-8")
     if curves:
@@ -71,7 +71,7 @@ def target(result: Result) -> str:
 
 
 def machine(config: DictConfig) -> str:
-    """What it was measured on."""
+    """The processor or GPU of the measurements."""
     if torch.device(config.device).type == "cuda":
         return torch.cuda.get_device_name(config.device)
     return f"{_processor()}, {config.threads} thread{'s' if config.threads > 1 else ''}"
@@ -86,12 +86,12 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _page(results: Sequence[Result], left_out: Sequence[LeftOut], config: DictConfig) -> str:
-    columns = ("what", "measured", "target", "reached", "made of")
+def _page(results: Sequence[Result], skipped: Sequence[Skipped], config: DictConfig) -> str:
+    columns = ("what", "measured", "target", "reached", "details")
     lines = [
         f"Measured on {machine(config)}, torch {torch.__version__}; batches of "
-        f"{config.batch_size} images of {config.image_size}×{config.image_size} pixels in float32 "
-        "where nothing else is said. Ratios are of medians of alternating runs.",
+        f"{config.batch_size} images of {config.image_size}×{config.image_size} pixels in float32, "
+        "unless stated otherwise. Ratios are ratios of medians of alternating repetitions.",
         "",
         *("| " + " | ".join(cells) + " |" for cells in (columns, ["---"] * len(columns))),
     ]
@@ -102,8 +102,8 @@ def _page(results: Sequence[Result], left_out: Sequence[LeftOut], config: DictCo
     if families := table(results):
         sizes = f"{config.families.batch_size} images of {config.families.image_size} pixels"
         lines += ["", f"All networks, in batches of {sizes}:", "", *families]
-    lines += [""] * bool(left_out)
-    lines += [f"Left out: {missing.what}: {missing.reason}" for missing in left_out]
+    lines += [""] * bool(skipped)
+    lines += [f"Skipped: {missing.what}: {missing.reason}" for missing in skipped]
     return "\n".join(lines)
 
 

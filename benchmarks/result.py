@@ -12,10 +12,10 @@ class Result:
         what: what is measured.
         value: the number; NaN if this machine cannot measure it.
         unit: of the number: "×" for a ratio, "s", "MB", …
-        target: what it should not exceed, or should reach with `at_least`; None for a number that
-            only explains others. Such numbers are in benchmark.csv alone.
+        target: the number should not exceed it, or with `at_least` should reach it; None for a
+            number that only explains others. Such numbers are only in benchmark.csv.
         at_least: whether larger is better.
-        detail: what the number is made of.
+        detail: the numbers that it was computed from.
     """
 
     measure: str
@@ -35,7 +35,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Skipped:
     """A measurement that is not possible here, with the reason."""
 
     measure: str

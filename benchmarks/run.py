@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 
 from benchmarks import report
-from benchmarks.result import LeftOut, Result
+from benchmarks.result import Result, Skipped
 from benchmarks.scaling import Curve
 from polyp.errors import UserError
 
@@ -25,26 +25,26 @@ def benchmark(config: DictConfig, folder: Path) -> str:
     unknown = [name for name in names if name not in MEASURES]
     if unknown or not names:
         raise UserError(
-            f"measure={','.join(map(str, unknown))}: must be some of {', '.join(MEASURES)}, as "
-            "measure=[steps,peers]"
+            f"measure={','.join(map(str, unknown))}: must be some of {', '.join(MEASURES)}, such "
+            "as measure=[steps,peers]"
         )
     _check(config)
     torch.set_num_threads(config.threads)
     results: list[Result] = []
-    left_out: list[LeftOut] = []
+    skipped: list[Skipped] = []
     curves: list[Curve] = []
     for name in names:
         measured = import_module(f"benchmarks.{name}").measure(config)
         if name == "scaling":
             measured, curves = measured
         for item in measured:
-            if isinstance(item, LeftOut):
-                left_out.append(item)
-                print(f"{item.measure:8} left out: {item.what}: {item.reason}", flush=True)
+            if isinstance(item, Skipped):
+                skipped.append(item)
+                print(f"{item.measure:8} skipped: {item.what}: {item.reason}", flush=True)
             else:
                 results.append(item)
                 print(report.line(item), flush=True)
-    return report.write(results, left_out, curves, config, folder)
+    return report.write(results, skipped, curves, config, folder)
 
 
 def _check(config: DictConfig) -> None:

@@ -27,7 +27,7 @@ class Curve:
         axis: what varies, a key of AXES.
         fixed: what does not, for a title.
         values: of the axis.
-        work: multiply-adds of a forward pass, per image.
+        work: MACs of a forward pass, per image.
         training, inference: seconds per image.
     """
 
@@ -40,10 +40,9 @@ class Curve:
 
 
 def measure(config: DictConfig) -> tuple[list[Result], list[Curve]]:
-    """The curves, and as results their points and the powers of the work that they grow with.
+    """The curves, and as results their points and exponents: the cost grows as work^exponent.
 
-    The work is the multiply-adds of a whole batch: one that is twice as large may take twice as
-    long.
+    The work is the MACs of a whole batch, so a batch that is twice as large may take twice as long.
     """
     curves = [_curve(axis, config) for axis in AXES]
     results = []
@@ -54,7 +53,7 @@ def measure(config: DictConfig) -> tuple[list[Result], list[Curve]]:
             seconds = getattr(curve, task)
             cost = [s * b for s, b in zip(seconds, batches, strict=True)]
             span = f"{AXES[curve.axis]} {curve.values[0]} to {curve.values[-1]}"
-            what = f"{task} over {span}: cost grows as multiply-adds to the power of"
+            what = f"{task} over {span}: cost grows as MACs to the power of"
             results.append(
                 Result("scaling", what, exponent(work, cost), "", TARGET, detail=curve.fixed)
             )

@@ -1,4 +1,4 @@
-"""The time until the command line answers, and until training starts."""
+"""Measures the time until the command line answers, and until training starts."""
 
 import os
 import statistics
@@ -19,7 +19,7 @@ FIRST_STEP = "optimizer._target_=benchmarks.first_step.FirstStep"
 
 
 def measure(config: DictConfig) -> list[Result]:
-    """The times of `train.py --cfg job` and of `train.py` to its first step, and their imports."""
+    """The times of `train.py --cfg job` and of `train.py` until its first step; their imports."""
     rounds = config.start.rounds
     command = " ".join(["train.py", *config.start.options])
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +54,7 @@ def _imports(what: str, arguments: list[str], module: str) -> Result:
 
 
 def _train(arguments: list[str], *options: str) -> str:
-    """What train.py says on standard error."""
+    """The standard error of train.py."""
     done = subprocess.run(
         [sys.executable, *options, "train.py", *arguments],
         cwd=ROOT,

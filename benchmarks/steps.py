@@ -17,7 +17,7 @@ TARGETS = {"p4unet": 1.03, "se2unet": 1.06, "steerableunet": 1.08}
 
 
 def measure(config: DictConfig) -> list[Result]:
-    """The step of each model over that of its floor, in float32."""
+    """The time of a step of each model relative to its lower bound, in float32."""
     results = []
     for name, model_config in config.models.items():
         model = instantiate(model_config)
@@ -31,7 +31,7 @@ def measure(config: DictConfig) -> list[Result]:
         work = multiply_adds(model, config.image_size) / 1e9
         detail = (
             f"{seconds['step']:.3f} s / {seconds['floor']:.3f} s; {parameters:,} parameters, "
-            f"{work:.2f} G multiply-adds per image"
+            f"{work:.2f} G MACs per image"
         )
         what = f"{name}: training step / lower bound"
         ratio = seconds["step"] / seconds["floor"]
@@ -40,7 +40,7 @@ def measure(config: DictConfig) -> list[Result]:
 
 
 def floor_of(model_config: DictConfig) -> UNet:
-    """The plain U-Net with as many channels as the model has orientations of fields."""
+    """The plain U-Net with as many channels as the model has fields times orientations."""
     order = instantiate(model_config.layers).order
     widths = [order * fields for fields in model_config.widths]
     return UNet(widths, PlainLayers(model_config.layers.kernel_size))

@@ -1,4 +1,4 @@
-"""The cost of the rotation sweep, relative to bare forward passes."""
+"""Measures the cost of the rotation sweep, relative to bare forward passes."""
 
 import torch
 from hydra.utils import instantiate
@@ -13,7 +13,7 @@ TARGET = 1.15
 
 
 def measure(config: DictConfig) -> list[Result]:
-    """The sweep of n images at a angles, over n × (a + 1) bare passes of the collapsed model."""
+    """The sweep of n images at a angles, relative to n × (a + 1) passes of the collapsed model."""
     options, device = config.sweep, config.device
     angles = list(options.angles)
     image = images(options.batch_size, options.image_size, device)

@@ -21,7 +21,7 @@ def alternating(
     device: torch.device | str,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Any, float]:
-    """Median seconds of each task, taken in turns: what slows one of them slows them all."""
+    """Median seconds of each task. They take turns, so other processes slow all of them alike."""
     for task in tasks.values():  # allocates and chooses algorithms
         task()
     seconds: dict[Any, list[float]] = {name: [] for name in tasks}
@@ -77,13 +77,13 @@ def images(batch_size: int, image_size: int, device: torch.device | str) -> Tens
 
 
 def in_fresh_process(function: Callable, *arguments: Any) -> Any:
-    """What a function of a module returns when it is called in a Python started for it."""
+    """The result of a module's function that is called in a new Python process."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def peak_megabytes(device: torch.device | str) -> float:
-    """The most memory that this process has had at any time, or had on the GPU; NaN if unknown."""
+    """The peak memory of this process, or its peak on the GPU; NaN if unknown."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     status = Path("/proc/self/status")  # only on Linux: the peak of this process
@@ -96,7 +96,7 @@ def peak_megabytes(device: torch.device | str) -> float:
 def exponent(work: Sequence[float], cost: Sequence[float]) -> float:
     """The exponent of cost against work: the slope of a line through their logarithms.
 
-    1 is in proportion, more is super-linear.
+    1 means proportional, more than 1 super-linear.
     """
     x, y = ([math.log(value) for value in values] for values in (work, cost))
     return statistics.linear_regression(x, y).slope

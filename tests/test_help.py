@@ -86,7 +86,7 @@ def test_the_help_follows_the_options(helped):
 
 def test_the_descriptions_are_those_of_the_chosen_files(helped):
     text = "\n".join(helped("train", "model=lieunet", "data=folder")[2])
-    assert re.search(r"model\.layers\.omega=8 +of the kernels' networks: lower is more", text)
+    assert re.search(r"model\.layers\.omega=8 +frequency of the kernels: lower is more", text)
     assert re.search(r"data\.root=REQUIRED +the dataset's folder", text)
 
 

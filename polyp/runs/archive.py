@@ -1,8 +1,8 @@
 """An archive: the results of many runs in two files, for publication.
 
-`results.parquet` is one table: a row per run, table, test set, image and angle or shift, with the
-columns of scores.csv, equivariance.csv and shifts.csv. `manifest.json` holds the config,
-metrics.json, provenance.json and split of each run. Checkpoints, figures and logs are not in it.
+`results.parquet` is one table with the columns of scores.csv, equivariance.csv and shifts.csv, and
+a row per run, table, test set, image, and angle or shift. `manifest.json` has the config,
+metrics.json, provenance.json and split of each run. An archive has no checkpoints, figures or logs.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 RESULTS = "results.parquet"
 MANIFEST = "manifest.json"
-LABELS = ["run", "table"]  # of a row
-NEEDS = "archives need pyarrow; install it with: pip install 'polyp-equivariance[archive]'"
+LABELS = ["run", "table"]  # columns that say where a row comes from
+NEEDS = "archives need pyarrow; install it with: pip install pyarrow"
 
 
 class ArchivedRun(RunFolder):
@@ -31,7 +31,7 @@ class ArchivedRun(RunFolder):
 
     Args:
         archive: the archive.
-        name: of the run in the archive.
+        name: name of the run in the archive.
     """
 
     def __init__(self, archive: "Archive", name: str):
@@ -140,7 +140,7 @@ def write_archive(runs: Sequence[RunFolder], output: Path) -> None:
         if trained is not run:
             source = trained.path.resolve()
             if source not in by_path:
-                raise UserError(f"{run}: evaluates {source}, which must be archived with it")
+                raise UserError(f"{run}: this is an evaluation of {source}; add that run to runs=")
             entries[name]["provenance.json"]["run"] = by_path[source]
 
     tables = []

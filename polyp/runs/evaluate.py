@@ -1,4 +1,4 @@
-"""Measures a finished run again: in the same way, on other datasets, or at other angles."""
+"""Evaluates a finished run again: in the same way, on other datasets, or at other angles."""
 
 import copy
 import logging
@@ -20,7 +20,7 @@ from polyp.names import dataset_name, system_name
 from polyp.runs.folder import TABLES, RunFolder
 from polyp.runs.identity import data_identity
 from polyp.runs.loading import build, choose_device, load_model, load_task, use_split
-from polyp.runs.measure import Instrument, log_summary, measure
+from polyp.runs.measure import EvaluationOptions, log_summary, measure
 from polyp.runs.provenance import provenance
 from polyp.runs.test_sets import GEOMETRY, OWN, TestSet, make_test_sets
 
@@ -31,11 +31,11 @@ ALLOWED = (LightningDataModule, Dataset)
 
 
 def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) -> dict[str, Any]:
-    """Measures the best checkpoint of a run, and writes a folder like that of a run.
+    """Evaluates the best checkpoint of a run, and writes a folder like that of a run.
 
     Args:
-        options: configs/evaluate.yaml.
-        data_choice: what was given as `data=`; None is the run's own dataset.
+        options: the config, configs/evaluate.yaml.
+        data_choice: the value of `data=`; None means the run's own dataset.
         named: the keys on the command line, such as {"run", "data.root"}.
 
     Returns:
@@ -47,7 +47,7 @@ def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) 
     trained_on = saved.choices["data"]
     data_choice = data_choice or trained_on
     config, own_split = _config(saved, options, data_choice, named)
-    instrument = Instrument.of(config)
+    evaluation = EvaluationOptions.of(config)
     output = _output(options.output, saved, data_choice)
     task, metrics = load_task(saved), _metrics(config, options)
     training = _training(saved)
@@ -89,7 +89,7 @@ def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) 
         folder = RunFolder(path)
         folder.write_split(_ids(data, part))
         measured = measure(
-            model, task, test_sets, metrics, instrument, device, folder, title, facts
+            model, task, test_sets, metrics, evaluation, device, folder, title, facts
         )
         folder.write_metrics(measured, record)
     log_summary(measured)
@@ -99,9 +99,9 @@ def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) 
 def _config(
     saved: RunFolder, options: DictConfig, data_choice: str, named: set[str]
 ) -> tuple[DictConfig, bool]:
-    """The run's config with the user's options, and whether the split is that of the run."""
+    """The run's config with the user's options, and whether the split is the run's own."""
     config = copy.deepcopy(saved.config)
-    given = OmegaConf.to_container(options.data)  # not resolved: ${seed} is the run's
+    given = OmegaConf.to_container(options.data)  # not resolved: ${seed} is the seed of the run
     if "_target_" in given:  # data= was given
         config.data = given
         kept = [key for key in GEOMETRY if key in saved.config.data and f"data.{key}" not in named]
@@ -111,7 +111,7 @@ def _config(
     own_split = data_choice == saved.choices["data"] and not named & {f"data.{k}" for k in SPLIT}
     if own_split:
         use_split(config, saved)
-    config.data.augmentation = []  # of training images
+    config.data.augmentation = []  # only for training
     config.evaluation.update({k: v for k, v in options.evaluation.items() if v is not None})
     if options.get("test_sets"):
         config.test_sets = options.test_sets
@@ -131,8 +131,8 @@ def _metrics(config: DictConfig, options: DictConfig) -> Mapping[str, Metric]:
 
 
 def _part(options: str, data: LightningDataModule) -> str:
-    """The part of the dataset that `part=` names; "own" is the test part, or the whole of an
-    external test set."""
+    """The part of the dataset to test on. `part=own` is the test part, or the whole of an external
+    test set."""
     if options == OWN:
         return "all" if data.dataset.external else "test"
     return options
@@ -144,7 +144,7 @@ def _split_name(saved: RunFolder, data: LightningDataModule, part: str, own_spli
     if not own_split:
         return data.split_name
     trained = copy.deepcopy(saved.config)
-    trained.data.augmentation = []  # of training images; it names classes of other packages
+    trained.data.augmentation = []  # only for training; it names classes of other packages
     return build(trained, "data", ALLOWED).split_name
 
 
@@ -166,14 +166,14 @@ def _output(options: str | None, saved: RunFolder, data_choice: str) -> Path:
         return saved.path / "evaluation" / f"{data_choice}_{time}"
     output = Path(str(options))
     if output.exists() and not (output / "metrics.json").is_file():
-        raise UserError(f"output={output}: exists, and is not an evaluation; choose a new folder")
+        raise UserError(f"output={output}: exists, but is not an evaluation; choose a new folder")
     return output
 
 
 def _training(saved: RunFolder) -> dict[str, Any]:
     """The keys about training from the run's metrics.json."""
     if not saved.finished:
-        log.warning("%s: the run is not finished; its best epoch so far is measured", saved)
+        log.warning("%s: the run is not finished; its best epoch so far is evaluated", saved)
         return {}
     metrics = saved.json("metrics.json")
     return {key: metrics[key] for key in ("epochs", "best_epoch", "val") if key in metrics}
@@ -192,9 +192,9 @@ def _warn_of_trained_images(saved: RunFolder, tested: list[str]) -> None:
 
 @contextmanager
 def _new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that takes the name `path` when the block ends well.
+    """A temporary folder that is renamed to `path` if the block ends without an error.
 
-    An existing folder is not changed. It must hold the same results.
+    An existing folder is not changed. It must have the same results.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
@@ -208,8 +208,8 @@ def _new_folder(path: Path) -> Iterator[Path]:
         for name in TABLES:
             if not _same(temporary / name, path / name):
                 raise UserError(
-                    f"output={path}: holds other results ({name} differs), which are kept; choose "
-                    "a new folder"
+                    f"output={path}: has other results ({name} differs) and was not changed; "
+                    "choose a new folder"
                 )
         log.info("the same results as in %s, to the last digit; nothing was written", path)
     finally:

@@ -1,4 +1,4 @@
-"""Where the runs are."""
+"""Finds run folders."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -12,36 +12,36 @@ from polyp.runs.folder import RunFolder
 
 
 def find_runs(patterns: str | Sequence[str]) -> list[RunFolder]:
-    """Runs, finished or not, that the patterns match or that lie below what they match; also those
-    of archives.
+    """All runs in folders that match the patterns and in their subfolders, finished or not; also
+    the runs of archives.
 
-    Folders within a run's own folder are not searched: what lies there belongs to that run. Links
-    are followed, and each folder is searched once however many lead there.
+    Subfolders of a run's folder are not searched, because they belong to that run. Links are
+    followed, and each folder is searched only once.
 
     Args:
         patterns: folders or globs (`**` for any depth), relative to the current folder.
 
     Raises:
-        UserError: a pattern leads to no run.
+        UserError: a pattern finds no run.
     """
-    found: dict[Path, RunFolder] = {}  # by absolute path, for a folder may be matched twice
+    found: dict[Path, RunFolder] = {}  # by absolute path, because a folder may match twice
     several = isinstance(patterns, Sequence) and not isinstance(patterns, str)
     for pattern in map(str, patterns if several else [patterns]):  # a folder may be called 2024
         matches = _matches(pattern)
         below = (folder for match in matches for folder in _folders(match, _is_closed))
         runs = [run for folder in below for run in _runs(folder)]
         if not runs:
-            reason = "holds no run" if matches else "matches nothing"
+            reason = "contains no run" if matches else "matches nothing"
             raise UserError(
-                f"runs={pattern}: {reason}; it names run folders or folders of them, as outputs "
-                "or 'outputs/sweeps/*'"
+                f"runs={pattern}: {reason}; give run folders or folders with runs, such as "
+                "outputs or 'outputs/sweeps/*'"
             )
         found |= {run.path.resolve(): run for run in runs}
     return list(found.values())
 
 
 def _matches(pattern: str) -> list[Path]:
-    """What a pattern matches. `glob` is no use: it hangs where links lead back up."""
+    """The paths that match a pattern. `glob` is not used: it hangs if links form a cycle."""
     path = Path(pattern)
     if pattern and path.exists():  # also with brackets in its name, as sweeps make them
         return [path]
@@ -65,7 +65,7 @@ def _matches(pattern: str) -> list[Path]:
 
 
 def _folders(top: Path, closed: Callable[[Path], bool] = lambda folder: False) -> Iterator[Path]:
-    """A folder and those below it, but hidden ones and what lies in a closed one; each once."""
+    """A folder and its subfolders, each once, except hidden ones and those below a closed one."""
     seen = set()
     for name, below, _ in os.walk(top, followlinks=True):
         folder = Path(name)
@@ -80,12 +80,12 @@ def _folders(top: Path, closed: Callable[[Path], bool] = lambda folder: False) -
 
 
 def _is_closed(folder: Path) -> bool:
-    """Whether what lies below belongs to a run or an archive."""
+    """Whether a folder is a run or an archive: its subfolders are not searched."""
     return Archive(folder).exists() or _is_run(folder)
 
 
 def _runs(folder: Path) -> list[RunFolder]:
-    """The run that lies in a folder, or those of the archive there."""
+    """The run in a folder, or the runs of the archive in it."""
     archive = Archive(folder)
     if archive.exists():
         return archive.runs()
@@ -93,7 +93,7 @@ def _runs(folder: Path) -> list[RunFolder]:
 
 
 def _is_run(folder: Path) -> bool:
-    """Other commands leave a .hydra folder too, but only a run's config has a trainer."""
+    """Whether a folder is a run. Other commands write .hydra too, but without a trainer."""
     run = RunFolder(folder)
     config = folder / ".hydra" / "config.yaml"
     return run.finished or (

@@ -1,7 +1,7 @@
 """The run folder: the only reader and writer of the files in outputs/README.md.
 
-Finished jobs of a sweep are skipped without importing torch or pandas, which take seconds, so both
-are imported only when needed. `polyp.runs.loading` makes the network of a run.
+torch and pandas take seconds to import. They are imported only when needed, so that finished jobs
+of a sweep are skipped quickly. `polyp.runs.loading` builds the network of a run.
 """
 
 import json
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from polyp.evaluation import Results
 
 PARTS = ("train", "val", "test")
-# Files that are equal, byte for byte, after equal measurements.
+# Files that are identical, byte for byte, if an evaluation is repeated.
 TABLES = ("metrics.json", "scores.csv", "equivariance.csv", "split.json")
 
 
 class RunFolder:
-    """A run's folder, or that of a later evaluation, which has no checkpoints and no config.
+    """The folder of a run, or of a later evaluation, which has no checkpoints and no config.
 
     Args:
         path: the folder; it need not exist yet.
@@ -82,7 +82,7 @@ class RunFolder:
 
     @property
     def trained(self) -> "RunFolder":
-        """The run itself; of a later evaluation, the run that it names.
+        """The run itself; for a later evaluation, the run that was evaluated.
 
         Raises:
             UserError: provenance.json is missing or damaged.
@@ -132,12 +132,12 @@ class RunFolder:
     def differences(
         self, config: DictConfig, ignored: Callable[[str], bool]
     ) -> dict[str, tuple[Any, Any]]:
-        """Where a config differs from the run's: {"data.batch_size": (there, here)}.
+        """How a config differs from the run's: {"data.batch_size": (there, here)}.
 
         Interpolations are compared unresolved. A key that is missing in one config is None there.
 
         Args:
-            ignored: says whether a key, such as "data.cache", is ignored.
+            ignored: returns whether a key, such as "data.cache", is ignored.
 
         Raises:
             UserError: the run's config is missing or damaged.
@@ -152,9 +152,9 @@ class RunFolder:
         }
 
     def write_config(self, config: DictConfig) -> None:
-        """Writes `.hydra/` as Hydra would. Hydra itself would write it before anything is checked,
-        even over the config of an existing run, so configs/train.yaml turns that off."""
-        texts = {"config.yaml": OmegaConf.to_yaml(config)}  # not resolved: ${seed} stays
+        """Writes `.hydra/` as Hydra would. Hydra would write it before anything is checked, and
+        would replace the config of an existing run, so configs/train.yaml turns that off."""
+        texts = {"config.yaml": OmegaConf.to_yaml(config)}  # unresolved, so ${seed} is kept
         if HydraConfig.initialized():
             hydra = HydraConfig.instance().cfg
             texts["hydra.yaml"] = OmegaConf.to_yaml(hydra)
@@ -169,7 +169,7 @@ class RunFolder:
         """The content of a JSON file of the run.
 
         Raises:
-            UserError: it is missing, damaged, or no JSON object.
+            UserError: it is missing, damaged, or not a JSON object.
         """
         path = self.path / name
         try:
@@ -220,13 +220,18 @@ class RunFolder:
     def _table(
         self, name: str, key: list[str], numbers: list[str], others: Sequence[str] = ()
     ) -> "pd.DataFrame":
-        """A table; key: columns that identify a row. numbers: columns that must be there, and be
-        finite; others: that must be there."""
+        """A table.
+
+        Args:
+            key: columns that identify a row.
+            numbers: required columns with finite numbers.
+            others: further required columns.
+        """
         import pandas as pd
 
         path = self.path / name
         try:
-            # Ids and groups stay text: 007 is not 7. Empty cells of metrics are undefined values.
+            # Ids and groups stay text, because 007 is not 7. Empty cells are undefined values.
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
         except FileNotFoundError as error:
             raise UserError(f"{path}: missing") from error
@@ -234,9 +239,9 @@ class RunFolder:
             reason = " ".join(str(error).split())
             raise UserError(f"{path}: cannot be read ({reason})") from error
         if lacking := [column for column in ("image", *numbers, *others) if column not in table]:
-            raise UserError(f"{path}: lacks the column {', '.join(lacking)}")
+            raise UserError(f"{path}: the column {', '.join(lacking)} is missing")
         if table.empty:
-            raise UserError(f"{path}: holds no rows")
+            raise UserError(f"{path}: has no rows")
         for column, value in (("group", ""), ("test_set", "own")):
             if column not in table:
                 table.insert(0, column, value)
@@ -247,7 +252,7 @@ class RunFolder:
                 wrong |= values.isna()
             if wrong.any():
                 found = table[column][wrong].iloc[0]
-                raise UserError(f"{path}: column {column} holds {found!r}, which is not a number")
+                raise UserError(f"{path}: column {column} has {found!r}, which is not a number")
             table[column] = table[column].replace("", np.nan).astype(float)
         if (twice := table.duplicated(key)).any():
             raise UserError(f"{path}: has image {table['image'][twice].iloc[0]!r} twice")

@@ -20,7 +20,7 @@ Identity = dict[str, Any]  # of JSON values, which a checkpoint can hold
 
 VERSION = 2  # identities of other versions are not compared
 
-# Options of where and how a run runs; they do not change its results.
+# Options that say where and how a run runs; they do not change its results.
 WHERE_AND_HOW = frozenset(
     {
         *("resume", "sweep", "name", "data.root", "data.cache", "data.num_workers"),
@@ -37,7 +37,7 @@ IGNORED = WHERE_AND_HOW | {
     # The identity holds the ids of the three parts and the content of the images instead.
     *("data.split", "data.split_seed", "data.split_file", "data.fold", "data.partial"),
     "data.dataset.root",
-    # The end of a run, and what is logged.
+    # When a run ends, and what it logs.
     *("trainer.max_epochs", "trainer.log_every_n_steps"),
 }
 
@@ -51,9 +51,9 @@ def make_identity(config: DictConfig, data: "DataModule") -> Identity:
 
     Returns:
         `config`, {"data.batch_size": 8}; `data`, the name and the checksum of the dataset, which
-        does not depend on where the files are or on data.image_size; `split`, the image
-        of each id in "train", "val" and "test" by its digest; and `init_from`, None, or what the
-        caller sets: `path`, `sha256` and `identity` of the checkpoint that the run began with.
+        does not depend on where the files are or on data.image_size; `split`, the digest of the
+        image of each id in "train", "val" and "test"; and `init_from`, None, or set by the caller
+        to `path`, `sha256` and `identity` of the checkpoint that the run started from.
     """
     digests = data.digests
     return {
@@ -95,8 +95,8 @@ def check_continues(there: Identity, here: Identity) -> None:
             )
     if there["data"] != here["data"]:
         raise UserError(
-            f"the run was trained on other images or masks of {there['data']['name']} than there "
-            f"are here ({there['data']['checksum'][:8]}, here {here['data']['checksum'][:8]})"
+            f"the run was trained on other images or masks of {there['data']['name']} "
+            f"(checksum {there['data']['checksum'][:8]}, here {here['data']['checksum'][:8]})"
         )
     for part, images in there["split"].items():
         if list(images) != list(here["split"][part]):

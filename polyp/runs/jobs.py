@@ -30,7 +30,7 @@ from polyp.runs.traces import release_logs
 
 log = logging.getLogger(__name__)
 
-# Options of where and how a job runs. The others come with trainer=.
+# Options that say where and how a job runs. The others come with trainer=.
 NOT_IN_NAMES = {"resume", "sweep", "name", "data.root", "data.cache", "data.num_workers"}
 LONGEST_NAME = 230  # bytes; file systems allow 255, and some suffixes are added
 SHOWN_DIFFERENCES = 3
@@ -45,7 +45,7 @@ FAILED = ".failed"
 
 
 def job_name(overrides: Sequence[str], data: str) -> str:
-    """The name of a job's folder: its overrides without those of where and how it runs.
+    """The name of a job's folder: its overrides, without options that say where and how it runs.
 
     Args:
         overrides: such as ["model=unet", "seed=0"], in any order.
@@ -55,13 +55,13 @@ def job_name(overrides: Sequence[str], data: str) -> str:
     named = sorted(line for line in overrides if key_of(line) not in left_out)
     whole = ",".join(named) or "defaults"
     name = whole.replace("/", "-").encode()[:LONGEST_NAME].decode(errors="ignore")
-    if name != whole:  # other names may be cut to the same text
+    if name != whole:  # other names may be shortened to the same text
         name += f"~{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
     return name
 
 
 def _where_and_how(keys: Set[str], data: str) -> Set[str]:
-    """data.root only says where a dataset is, except with data=folder: there it is the dataset."""
+    """data.root only says where a dataset is, except with data=folder: there it is its name."""
     return keys - {"data.root"} if data == "folder" else keys
 
 
@@ -113,7 +113,7 @@ def _skip_or_run(config: DictConfig, folder: Path, choices: dict[str, str]) -> f
         return score
     if found.last.exists():
         config.resume = str(found.last)
-    else:  # stopped before its first checkpoint, if at all started: its curves are removed
+    else:  # not started, or stopped before its first checkpoint: its curves are removed
         shutil.rmtree(folder / "tensorboard", ignore_errors=True)
 
     from polyp.runs.train import (
@@ -143,7 +143,7 @@ def _check_same_config(config: DictConfig, folder: RunFolder, data: str) -> None
         if len(found) > SHOWN_DIFFERENCES:
             shown.append(f"{len(found) - SHOWN_DIFFERENCES} more")
         raise UserError(
-            f"holds a run of another config ({', '.join(shown)}): choose another hydra.sweep.dir= "
+            f"has a run of another config ({', '.join(shown)}): choose another hydra.sweep.dir= "
             "to keep both, or delete the folder to start the job again"
         )
 
@@ -158,7 +158,7 @@ def _objective(folder: RunFolder) -> float:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Locks the folder against the same job of another sweep, or one that is still queued."""
+    """Locks the folder, so that the same job of another or a queued sweep does not use it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0)
     try:
@@ -191,7 +191,7 @@ class SweepCallback(Callback):
         started.touch()
         _started[notes] = (
             started.stat().st_mtime_ns
-        )  # by the clock of the file system, as for the notes
+        )  # by the clock of the file system, which also dates the notes
 
 
 _started: dict[Path, int] = {}  # the start of this command's sweep, by the folder of its notes
@@ -208,21 +208,21 @@ def sweep_report() -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit):
         if _started:
-            _tell_failures()
+            _print_failures()
             _print("The sweep was stopped. To continue, repeat the command.")
         raise
     except Exception as error:
-        if not _tell_failures():
+        if not _print_failures():
             raise
         _print(f"error: {_reason(error)}")  # such as Optuna's error that no trial succeeded
         raise SystemExit(1) from error
-    if failures := _tell_failures():
+    if failures := _print_failures():
         jobs = "one job" if failures == 1 else f"{failures} jobs"
         _print(f"error: {jobs} of the sweep failed; repeat the command to try again")
         raise SystemExit(1)
 
 
-def _tell_failures() -> int:
+def _print_failures() -> int:
     """Prints the failed jobs with the reasons, and returns their number."""
     failures = [
         failure

@@ -28,7 +28,7 @@ def load_task(run: RunFolder) -> Task:
 def load_model(run: RunFolder) -> nn.Module:
     """The network of a run with the weights of its best epoch, in evaluation mode, on the CPU."""
     if not run.best.is_file():
-        raise UserError(f"run={run}: no {run.best}; no epoch is finished yet")
+        raise UserError(f"run={run}: there is no {run.best}; no epoch is finished yet")
     model: nn.Module = build(run.config, "model", (nn.Module, LayerFamily))
     load_checkpoint(model, run.best)
     return model.eval()
@@ -42,7 +42,7 @@ def use_split(config: DictConfig, run: RunFolder) -> None:
 
 
 def choose_device(run: RunFolder, asked: str) -> torch.device:
-    """The device of that name; with "auto" a GPU, unless the run was trained with trainer=cpu."""
+    """The device of that name; "auto" is a GPU, unless the run was trained with trainer=cpu."""
     if asked == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         if run.config.trainer.accelerator == "cpu" or accelerator is None:
@@ -73,13 +73,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         names = checkpoint["state_dict"].keys()
         if not all(isinstance(name, str) for name in names):
-            raise TypeError("names that are no text")
+            raise TypeError("a name that is not text")
     except Exception as error:  # a damaged file can make the reader raise almost anything
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code is not None:
             raise UserError(
-                f"{path}: refused, as it would run code ({code[1]}); a checkpoint holds only "
-                "weights; get it again from a source that you trust"
+                f"{path}: rejected, because it would run code ({code[1]}); a checkpoint contains "
+                "only weights; get it again from a source that you trust"
             ) from error
         raise UserError(f"{path}: not a checkpoint of a run, or damaged") from error
     return checkpoint
@@ -103,8 +103,8 @@ def put_weights(model: nn.Module, checkpoint: dict[str, Any], path: Path) -> Non
 def build(config: DictConfig, key: str, allowed: tuple[type, ...]) -> Any:
     """The object that config[key] describes. It may only name subclasses of the allowed classes.
 
-    A run folder may come from somebody else, and Hydra calls whatever a config names, even
-    `_target_: os.system`.
+    A run folder may come from somebody else, and Hydra would call anything that a config names,
+    even `_target_: os.system`.
     """
 
     def check(node: Any) -> None:
@@ -134,4 +134,4 @@ def _check_class(key: str, target: Any, allowed: tuple[type, ...]) -> None:
         found = None
     if found is None or not issubclass(found, allowed):
         names = " or ".join(f"{c.__module__}.{c.__qualname__}" for c in allowed)
-        raise UserError(f"{place}, which is refused: it is not a subclass of {names}")
+        raise UserError(f"{place}, which is rejected: it is not a subclass of {names}")

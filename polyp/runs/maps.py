@@ -28,16 +28,16 @@ log = logging.getLogger(__name__)
 def evaluate_maps(options: DictConfig, data_choice: str | None) -> dict[str, Any]:
     """Scores 8-bit probability maps with the names of the images, at the size of the masks.
 
-    A pixel's value over 255 is its probability; a map of another size than its mask is resized to
-    it, bilinearly. Images without a map are skipped and counted. Writes scores.csv, metrics.json
-    and provenance.json.
+    A pixel's value divided by 255 is its probability. A map of another size than its mask is
+    resized bilinearly. Images without a map are skipped and counted. Writes scores.csv,
+    metrics.json and provenance.json.
 
     Args:
         options: configs/evaluate.yaml, with `maps`, `output` and `metrics`.
-        data_choice: what was given as `data=`.
+        data_choice: the value of `data=`.
 
     Returns:
-        What is in metrics.json: "test" with the summary of each metric.
+        The content of metrics.json: "test" with the summary of each metric.
 
     Raises:
         UserError: an option is missing, or no image has a map.
@@ -57,12 +57,12 @@ def evaluate_maps(options: DictConfig, data_choice: str | None) -> dict[str, Any
     task = Binary()
     dataset = instantiate(options.data.dataset)
     if dataset.num_classes != len(task.names):
-        raise UserError(f"data={data_choice}: maps are of one class, its masks of several")
+        raise UserError(f"data={data_choice}: maps have one class, but its masks have several")
     samples = _samples(options, dataset)
     files = {sample.id: maps / f"{sample.id}.png" for sample in samples}
     found = [sample for sample in samples if files[sample.id].is_file()]
     if not found:
-        raise UserError(f"maps={maps}: no PNG in it has the name of an image of {dataset.name}")
+        raise UserError(f"maps={maps}: no PNG in it has the name of an image in {dataset.name}")
 
     rows = []
     for sample in tqdm(found, desc="maps", unit="image", disable=None):
@@ -93,7 +93,7 @@ def _samples(options: DictConfig, dataset: Any) -> list[Sample]:
     if options.part in ("own", "all"):
         return dataset.samples()
     raise UserError(
-        f"part={options.part}: maps are scored on all images that have one; leave it out"
+        f"part={options.part}: maps are scored on all images that have one; remove part="
     )
 
 
@@ -102,7 +102,7 @@ def _probability(path: Path, size: tuple[int, ...]) -> torch.Tensor:
     pixels = read_image(path)
     grey = pixels[..., 0]
     if (pixels != grey[..., None]).any():
-        raise UserError(f"{path}: in colour; a map must be grey, with 255 for probability 1")
+        raise UserError(f"{path}: in colour; a map must be grey, with 255 for a probability of 1")
     if grey.shape != size:
         picture = Image.fromarray(grey).resize((size[1], size[0]), Image.Resampling.BILINEAR)
         grey = np.asarray(picture)

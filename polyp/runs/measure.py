@@ -1,4 +1,4 @@
-"""The final measurement of a run, at the end of training and by `polyp evaluate`."""
+"""The evaluation of a run, at the end of training and by `polyp evaluate`."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -29,15 +29,15 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Instrument:
+class EvaluationOptions:
     """The options under `evaluation` in a run's config.
 
     Attributes:
-        angles: of the rotation sweep, in degrees.
-        part_angles: those at which the losses of image and corners are measured too.
+        angles: angles of the rotation sweep, in degrees.
+        part_angles: angles at which the losses by image and corners are measured too.
         shifts: whether the shift consistency is measured.
-        sample: the losses and the shifts are measured on at most this many images of a test set,
-            evenly spaced; None: on all.
+        sample: the number of images of a test set on which the losses and the shifts are measured,
+            evenly spaced; None: all images.
     """
 
     angles: list[float]
@@ -46,8 +46,8 @@ class Instrument:
     sample: int | None
 
     @classmethod
-    def of(cls, config: DictConfig) -> "Instrument":
-        """Checks the options. Older runs lack some of them."""
+    def of(cls, config: DictConfig) -> "EvaluationOptions":
+        """The checked options of a config. Older runs do not have all of them."""
         angles = sweep_angles(config, "angles")
         parts = [float(angle) for angle in config.evaluation.get("part_angles") or ()]
         parts = [angle for angle in parts if angle in angles]
@@ -61,24 +61,24 @@ def measure(
     task: Task,
     test_sets: Sequence[TestSet],
     metrics: Mapping[str, Metric],
-    instrument: Instrument,
+    options: EvaluationOptions,
     device: torch.device,
     folder: RunFolder,
     title: str,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Measures a model on test sets; writes tables and figures into `folder`.
+    """Evaluates a model on test sets; writes tables and figures into `folder`.
 
     Args:
-        model: with the weights to measure; it is not changed.
-        task: what its logits mean.
-        test_sets: the first is the one that "test" and "equivariance" in metrics.json are of.
-        metrics: by name.
-        instrument: how equivariance is measured.
+        model: the trained model; it is not changed.
+        task: the meaning of its logits.
+        test_sets: "test" and "equivariance" in metrics.json are the results of the first one.
+        metrics: metrics by name.
+        options: how equivariance is measured.
         device: where the model runs, in float32.
-        folder: gets scores.csv, equivariance.csv and the two figures of each test set.
-        title: of the figures; for other test sets their names are added.
-        facts: about the run and its training, to be copied to metrics.json.
+        folder: where scores.csv, equivariance.csv and two figures per test set are written.
+        title: title of the figures; for other test sets their names are added.
+        facts: facts about the run and its training, which are copied to metrics.json.
 
     Returns:
         The content of metrics.json, see outputs/README.md.
@@ -93,12 +93,12 @@ def measure(
             task,
             batches,
             metrics,
-            instrument.angles,
+            options.angles,
             device,
             test_set.name,
-            instrument.part_angles,
-            getattr(model, "size_multiple", None) if instrument.shifts else None,
-            evenly_spaced(test_set.ids(), instrument.sample),
+            options.part_angles,
+            getattr(model, "size_multiple", None) if options.shifts else None,
+            evenly_spaced(test_set.ids(), options.sample),
         )
         results.append(found)
         named = title if test_set.name == OWN else f"{title}, tested on {test_set.name}"
@@ -127,7 +127,7 @@ def measure(
 def log_summary(metrics: dict[str, Any]) -> None:
     """Logs the main numbers of metrics.json."""
     log.info(
-        "%s: %s parameters, %.2f G multiply-adds per image of %d pixels",
+        "%s: %s parameters, %.2f G MACs per image of %d pixels",
         metrics["model"],
         f"{metrics['parameters']:,}",
         metrics["multiply_adds"] / 1e9,
@@ -157,7 +157,7 @@ def log_summary(metrics: dict[str, Any]) -> None:
         off_grid, mean = equivariance["off_grid"], equivariance["mean"]
         if mean is None:
             log.warning(
-                "%sequivariance is undefined: the network finds nothing, or everything, in all "
+                "%sconsistency is undefined: the network finds nothing, or everything, in all "
                 "images",
                 where,
             )
@@ -167,7 +167,7 @@ def log_summary(metrics: dict[str, Any]) -> None:
             where,
             mean,
             equivariance["min"],
-            "" if off_grid is None else f", {off_grid:.4f} off the multiples of 90°",
+            "" if off_grid is None else f", {off_grid:.4f} at angles that are not multiples of 90°",
             100 * equivariance["undefined"],
             "" if name else f"; split {metrics['split']}",
         )

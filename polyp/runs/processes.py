@@ -1,4 +1,4 @@
-"""The rank of this process among those that train together, before the trainer is made."""
+"""The rank of this process among the processes of a run, before the trainer is created."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What a reader needs, besides the config, to check or reproduce the numbers of a run."""
+"""The facts, besides the config, that are needed to check or reproduce the numbers of a run."""
 
 import hashlib
 import platform
@@ -38,8 +38,8 @@ def provenance(data: dict[str, str] | None = None) -> dict[str, Any]:
 
 
 def _packages() -> str:
-    """The checksum of the installed packages, a sorted line name==version each.
-    Two runs with the same checksum had the same versions of all packages."""
+    """The checksum of the sorted lines name==version of all installed packages. Two runs with the
+    same checksum had the same versions of all packages."""
     found = {f"{package.name.lower()}=={package.version}" for package in distributions()}
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
 

@@ -13,7 +13,7 @@ from polyp.errors import UserError
 OWN = "own"  # the name of the test part of the run's own split
 PARTS = ("all", "train", "val", "test")
 
-# Options that every test set takes from the run.
+# Options of the run that hold for every test set.
 GEOMETRY = ("image_size", "resize", "batch_size", "channels", "cache")
 
 
@@ -22,12 +22,12 @@ class TestSet:
     """Images to test on: a part of a dataset.
 
     Attributes:
-        name: as in the column test_set of the results.
+        name: its name in the column test_set of the results.
         data: the data module.
         part: "all", or "train", "val" or "test" of its split.
     """
 
-    __test__ = False  # not a class of tests
+    __test__ = False  # for pytest: this class has no tests
 
     name: str
     data: DataModule
@@ -38,7 +38,7 @@ class TestSet:
         return self.data.loader(self.part)
 
     def ids(self) -> list[str]:
-        """Of its images, in order."""
+        """Ids of its images, in order."""
         assert self.data.prepared is not None  # after `setup`
         samples = self.data.prepared.samples
         return [samples[row].id for row in self.data.part(self.part).rows if row is not None]
@@ -59,7 +59,7 @@ def make_test_sets(
         build: (config, key) → the object that config[key] describes.
 
     Raises:
-        UserError: a dataset is not there or damaged, or a part is unknown.
+        UserError: a dataset is missing or damaged, or a part is unknown.
     """
     sets = [TestSet(OWN, own, "test")]
     for name, entry in (config.get("test_sets") or {}).items():
@@ -77,6 +77,6 @@ def make_test_sets(
         data = build(described, "data")
         data.setup()
         if not len(data.part(part)):
-            raise UserError(f"test_sets.{name}: its part {part} has no images")
+            raise UserError(f"test_sets.{name}: part={part} has no images")
         sets.append(TestSet(name, data, part))
     return sets

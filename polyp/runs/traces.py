@@ -1,4 +1,4 @@
-"""A run with an error in its config leaves no files: no log, and not the folder made by Hydra.
+"""Makes sure that a run with an error in its config leaves no files: no log, no empty folder.
 
 configs/hydra/callbacks/folder.yaml uses the callback, configs/hydra/job_logging/run.yaml the log.
 """
@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 
 class HeldFileHandler(logging.FileHandler):
-    """Holds back messages until `release_logs`, so that a failed start leaves no file."""
+    """Keeps messages in memory until `release_logs`, so that a failed start leaves no file."""
 
     def __init__(self, filename: str):
         super().__init__(filename, delay=True)
@@ -29,21 +29,21 @@ class HeldFileHandler(logging.FileHandler):
             self.held.append(record)
 
     def write_held(self) -> None:
-        """Writes the messages that were held back, and later ones at once."""
+        """Writes the kept messages, and from now on each message at once."""
         held, self.held = self.held or [], None
         for record in held:
             super().emit(record)
 
 
 def release_logs() -> None:
-    """Writes all logs that are held back."""
+    """Writes the kept messages of all logs."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, HeldFileHandler):
             handler.write_held()
 
 
 class FolderCallback(Callback):
-    """Called by Hydra before it makes any folder: stores which folders exist."""
+    """Called by Hydra before it creates any folder: stores which folders exist."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         HydraConfig.instance().set_config(config)  # for ${hydra:…}; Hydra does it next
@@ -64,7 +64,7 @@ _existing: list[Path] = []  # the last is the deepest folder that existed before
 
 @contextmanager
 def no_empty_folder(folder: Path) -> Iterator[None]:
-    """After the block, removes the folder that Hydra has made if it is empty."""
+    """After the block, removes the folder that Hydra has created if it is empty."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""One run: from its config to its folder."""
+"""Trains and evaluates one run, from its config to its folder."""
 
 import atexit
 import hashlib
@@ -33,7 +33,7 @@ from polyp.runs.identity import (
     seen_images,
 )
 from polyp.runs.loading import load_checkpoint, put_weights, read_checkpoint
-from polyp.runs.measure import Instrument, log_summary, measure, sweep_angles
+from polyp.runs.measure import EvaluationOptions, log_summary, measure, sweep_angles
 from polyp.runs.provenance import provenance
 from polyp.runs.signals import prints_resume_hint
 from polyp.runs.test_sets import TestSet, make_test_sets
@@ -71,7 +71,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     """
     run_folder = RunFolder(folder)
     resume = _resumed_checkpoint(config, run_folder)
-    instrument = Instrument.of(config)
+    options = EvaluationOptions.of(config)
     task: Task = instantiate(config.task)
     metrics = instantiate(config.metrics)
     lightning.seed_everything(config.seed, verbose=False)
@@ -108,7 +108,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         if trainer.is_global_zero:
             release_logs()
             checkpoints.copy_best()
-            run_folder.unfinish()  # of a resumed run: its metrics are of fewer epochs
+            run_folder.unfinish()  # the metrics of a resumed run are of fewer epochs
             run_folder.write_config(config)
             run_folder.write_split(data.ids)
 
@@ -127,7 +127,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     record["precision"] = str(trainer.precision)
     _check_sweep(trainer)
     if trainer.strategy.launcher is not None:
-        # If this process fails, those that the launcher starts would wait for it forever.
+        # If this process failed, the processes that the launcher starts would wait for it forever.
         atexit.register(trainer.strategy.launcher.kill, signal.SIGKILL)
     module = Segmentation(
         model,
@@ -159,7 +159,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         task,
         test_sets,
         metrics,
-        instrument,
+        options,
         trainer.strategy.root_device,
         run_folder,
         title=f"{system_name(choices['model'], config.name)} on {dataset_name(choices['data'])}",
@@ -191,11 +191,11 @@ def _resumed_checkpoint(config: DictConfig, folder: RunFolder) -> Path | None:
         return resume
     if folder.last.exists():
         raise UserError(
-            f"hydra.run.dir={folder} already holds a run: resume={folder.last} continues it, "
-            "another hydra.run.dir starts a new one"
+            f"hydra.run.dir={folder} already has a run: resume={folder.last} continues it, "
+            "another hydra.run.dir= starts a new one"
         )
     if folder.finished:
-        raise UserError(f"hydra.run.dir={folder} already holds a run: choose another hydra.run.dir")
+        raise UserError(f"hydra.run.dir={folder} already has a run: choose another hydra.run.dir=")
     return None
 
 
@@ -267,7 +267,7 @@ def _check_sweep(trainer: Trainer) -> None:
 def _resume(model: nn.Module, resume: Path, identity: Identity) -> int:
     """The number of steps up to the checkpoint, after checking that the run can be resumed from it.
 
-    Lightning would find the same faults, but only later and with a traceback.
+    Lightning would find the same errors, but only later and with a traceback.
     """
     try:
         checkpoint = read_checkpoint(resume)

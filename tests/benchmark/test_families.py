@@ -34,7 +34,7 @@ def test_the_table_of_two_networks(measured, tmp_path, monkeypatch):
         model = instantiate(config)
         parameters = sum(p.numel() for p in model.parameters())
         assert float(rows[f"{name}: parameters"]["value"]) == parameters
-        work = float(rows[f"{name}: multiply-adds"]["value"])
+        work = float(rows[f"{name}: MACs"]["value"])
         assert work == pytest.approx(multiply_adds(model, 16) / 1e9)
         assert f"| `{name}` | {parameters:,} | {work:.2f} | " in page
         step, p4 = (
@@ -72,7 +72,7 @@ def test_the_page_in_the_docs_has_every_network_with_its_parameters():
 
 
 def test_how_the_table_is_written():
-    values = {"parameters": 1234, "multiply-adds": 2.5, "training step": 3.456, "memory": 0.999}
+    values = {"parameters": 1234, "MACs": 2.5, "training step": 3.456, "memory": 0.999}
     results = [Result("families", f"net: {what}", value, "") for what, value in values.items()]
     assert table(results)[-1] == "| `net` | 1,234 | 2.50 | 3.46 | 1.00 |"
     assert table([Result("steps", "a", 1, "×")]) == []

@@ -69,7 +69,7 @@ def test_memory(measured):
 
 def test_scaling(measured, tmp_path):
     rows = measured("scaling")
-    powers = [what for what in rows if what.endswith("multiply-adds to the power of")]
+    powers = [what for what in rows if what.endswith("MACs to the power of")]
     assert len(powers) == 6
     assert all(rows[what]["target"] == "≤ 1.1" for what in powers)
     assert "inference of an image at rotations=4" in rows

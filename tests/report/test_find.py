@@ -60,7 +60,7 @@ def test_what_lies_in_a_run_is_its_own(tmp_path):
 
 @pytest.mark.parametrize(
     ("pattern", "told"),
-    [("nothing*", "matches nothing"), ("runs/unet0/.hydra", "holds no run"), ("", "runs=")],
+    [("nothing*", "matches nothing"), ("runs/unet0/.hydra", "contains no run"), ("", "runs=")],
 )
 def test_patterns_without_a_run_are_refused(pattern, told):
     with pytest.raises(UserError, match=told):

@@ -121,7 +121,7 @@ def test_other_splits_of_the_same_images_are_warned_of(script, finished_run, tmp
 def test_other_results_are_never_overwritten(script_refused, finished_run):
     before = content(finished_run)
     options = [f"run={finished_run}", f"output={finished_run}", "evaluation.angles=[90]"]
-    assert "holds other results (metrics.json differs)" in script_refused("evaluate", *options)
+    assert "has other results (metrics.json differs)" in script_refused("evaluate", *options)
     assert content(finished_run) == before
     assert not list(finished_run.parent.glob(".*"))
 
@@ -184,5 +184,5 @@ def test_an_output_that_is_something_else(script_refused, finished_run, tmp_path
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     line = script_refused("evaluate", f"run={finished_run}", f"output={tmp_path / 'mine'}")
-    assert "exists, and is not an evaluation" in line
+    assert "exists, but is not an evaluation" in line
     assert len(list((tmp_path / "mine").iterdir())) == 1

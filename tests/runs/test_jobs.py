@@ -201,7 +201,7 @@ def test_a_run_of_another_config_is_refused_and_left_as_it_is(sweep, tmp_path, f
     status, lines = sweep(name, "seed=1", "model.layers.kernel_size=5")
     assert status == 1
     [line] = [line for line in lines if line.startswith("failed")]
-    assert f"{folder}: holds a run of another config" in line
+    assert f"{folder}: has a run of another config" in line
     assert "model.layers.kernel_size is 3 there and 5 here, seed is 0 there and 1 here" in line
     assert "another hydra.sweep.dir=" in line
     assert contents(folder) == before
@@ -318,7 +318,7 @@ def test_a_folder_with_a_run_is_refused_and_left_as_it_is(command_line, refused,
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = contents(folder)
     line = refused(*TINY_SYNTHETIC, "seed=1")
-    assert f"hydra.run.dir={folder} already holds a run: " in line
+    assert f"hydra.run.dir={folder} already has a run: " in line
     assert ("resume=" in line) == (removed == "metrics.json")
     assert contents(folder) == before
 

@@ -67,7 +67,7 @@ def test_code_in_a_checkpoint_is_not_run(run, tmp_path, how):
     with pytest.raises(UserError) as error:
         load_model(saved)
     if how != "as a plain pickle":  # which is no checkpoint anyway
-        assert "best.ckpt: refused, as it would run code (posix.mkdir)" in str(error.value)
+        assert "best.ckpt: rejected, because it would run code (posix.mkdir)" in str(error.value)
     assert not trace.exists()
     # The payload is a real one: read as torch did by default before 2.6, it runs.
     with contextlib.suppress(RuntimeError):  # what it reads afterwards may be no checkpoint
@@ -82,7 +82,7 @@ def test_no_script_runs_the_code(script_refused, run, tmp_path, name):
     arguments = [f"run={run}", f"output={output}"]
     if name == "predict":
         arguments.append(f"input={run / 'predictions.png'}")
-    assert "refused, as it would run code" in script_refused(name, *arguments)
+    assert "rejected, because it would run code" in script_refused(name, *arguments)
     assert not trace.exists()
     assert not output.exists()
 
@@ -91,7 +91,7 @@ def test_resuming_runs_no_code(run, refused, tmp_path):
     trace, last = tmp_path / "trace", run / "checkpoints" / "last.ckpt"
     malicious(last, trace, HOW[0])
     line = refused(*TINY_SYNTHETIC, f"resume={last}")
-    assert f"resume={last}: refused, as it would run code" in line
+    assert f"resume={last}: rejected, because it would run code" in line
     assert not trace.exists()
 
 

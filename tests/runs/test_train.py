@@ -177,12 +177,12 @@ def test_the_log_says_what_the_metrics_say(run: Path):
     log = (run / "train.log").read_text()
     for line in (
         f"p4unet: {metrics['parameters']:,} parameters, "
-        f"{metrics['multiply_adds'] / 1e9:.2f} G multiply-adds per image of 32 pixels",
+        f"{metrics['multiply_adds'] / 1e9:.2f} G MACs per image of 32 pixels",
         f"test Dice {test['dice']['mean']:.4f} (95% interval {low:.4f} to {high:.4f}, "
         f"median {test['dice']['median']:.4f}) on 3 images",
         f"test iou {test['iou']['mean']:.4f}",
         f"consistency {equivariance['mean']:.4f} on average, {equivariance['min']:.4f} at the "
-        f"worst angle, {equivariance['off_grid']:.4f} off the multiples of 90°; "
+        f"worst angle, {equivariance['off_grid']:.4f} at angles that are not multiples of 90°; "
         f"{100 * equivariance['undefined']:.1f} % undefined; split random",
         "synthetic: 14 train, 3 val, 3 test",
     ):
@@ -416,7 +416,7 @@ def test_the_best_checkpoint_goes_along_into_another_folder(command_line):
 def test_a_run_is_never_overwritten(command_line, refused):
     folder = command_line(*TINY_SYNTHETIC)
     before = (folder / "checkpoints" / "last.ckpt").read_bytes()
-    assert "already holds a run" in refused(*TINY_SYNTHETIC)
+    assert "already has a run" in refused(*TINY_SYNTHETIC)
     assert (folder / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
