@@ -52,9 +52,10 @@ def compare(config: DictConfig) -> str:
     test sets; and a folder per test set: as .csv, .md and .tex the tables systems, equivariance,
     differences, outliers and runs; dice.png, equivariance.png, equivariance-boxes-N.png of two
     systems each, trade-off.png where the consistency was measured off the grid, and
-    training-images.png where systems differ in the number of images that they were trained on. Each figure is there as .pdf and .svg too. With `viewer=true` there is also
-    viewer.html, where it can be made. An earlier comparison is replaced. Everything is
-    computed before the first file is written.
+    training-images.png where systems differ in the number of images that they were trained on. Each
+    figure is there as .pdf and .svg too. With `viewer=true` there is also viewer.html, where it can
+    be made. An earlier comparison is replaced. Everything is computed before the first file is
+    written.
 
     Args:
         config: configs/compare.yaml.

@@ -303,7 +303,6 @@ def _boxes(
     orientation: str = "vertical",
 ) -> None:
     """A box for each array of values, tinted with the colour."""
-    tint = tuple(1 - 0.35 * (1 - np.array(to_rgb(colour))))
     axes.boxplot(
         list(values),
         positions=positions,
@@ -311,7 +310,7 @@ def _boxes(
         orientation=orientation,
         manage_ticks=False,
         patch_artist=True,
-        boxprops={"facecolor": tint, "edgecolor": colour},
+        boxprops={"facecolor": tint(colour), "edgecolor": colour},
         medianprops={"color": colour, "linewidth": 2.5},
         whiskerprops={"color": colour},
         capprops={"color": colour},
@@ -321,6 +320,11 @@ def _boxes(
 
 def colour_of(system: System) -> str:
     return LINE_COLOURS[system.style % len(LINE_COLOURS)]
+
+
+def tint(colour: str) -> tuple[float, ...]:
+    """A light shade of it."""
+    return tuple(1 - 0.35 * (1 - np.array(to_rgb(colour))))
 
 
 def _line(system: System) -> dict:

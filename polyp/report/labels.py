@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-# Where a label may stand: distances from the rim of its point, in points, and directions.
-DISTANCES = (3, 8, 14, 22, 32, 44, 60, 80, 105, 135, 170)
+# Where a label may stand: directions from its point, and distances from its rim.
 DIRECTIONS = np.arange(16) * math.pi / 8
-ROUNDS = 3  # in which each label takes the best place beside the others
-WITH_LEADER = 20  # distance from which a line leads from the label to its point
-# What it costs, in points of distance, to cover a line or a small point; and anything that must
-# not be covered, such as another label, by the covered square point.
-LINE, COVERED = 12.0, 10.0
+DISTANCES = (3, 8, 14, 22, 32, 44, 60, 80, 105, 135, 170, 210)
+# What it costs beside the distance: to cover a mark, to be nearer to another point than to its own,
+# and to cover what must not be covered.
+MARK, AMBIGUOUS, COVERED = 16.0, 25.0, 1000.0
+ROUNDS = 3  # in each of which every label takes its best place beside the others
+LEADER = 20  # the distance from which a line leads from a label to its point
 
 
 @dataclass(frozen=True)
@@ -23,122 +25,140 @@ class Disc:
     """A point with its label. at: in data coordinates. radius: in typographic points."""
 
     label: str
+    colour: str
     at: tuple[float, float]
     radius: float
 
 
+def place_labels(
+    figure: Figure, axes: Axes, discs: Sequence[Disc], avoided: Sequence[np.ndarray]
+) -> None:
+    """Writes the label of each disc beside it: off all discs and labels, and off other marks if
+    that is possible nearby.
+
+    The layout of the figure is made, and stays as it is from now on. The figure needs a canvas.
+
+    Args:
+        discs: what is labelled; drawn already.
+        avoided: other marks, each by points on it in data coordinates: float [points, 2].
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    page = _Page.of(axes, discs, avoided)
+    choices = [page.places(n) for n in range(len(discs))]
+    chosen = [places[0] for places in choices]
+    for _ in range(ROUNDS):
+        for n, places in enumerate(choices):
+            others = [page.box(m, place) for m, place in enumerate(chosen) if m != n]
+            costs = [page.cost(n, place, others) for place in places]
+            chosen[n] = places[int(np.argmin(costs))]
+    for n, (disc, place) in enumerate(zip(discs, chosen, strict=True)):
+        _write(axes, disc, place, leader=place.distance >= LEADER or page.nearer(n, place) > 0)
+
+
 @dataclass(frozen=True)
 class _Place:
-    """Of a label, in typographic points: its middle from that of its disc, and its distance."""
+    """Of a label: its middle from that of its disc, and its distance from the rim."""
 
     offset: np.ndarray
     distance: float
 
 
-def place_labels(
-    axes: Axes,
-    discs: Sequence[Disc],
-    lines: Sequence[tuple[tuple[float, float], tuple[float, float]]],
-) -> None:
-    """Writes the label of each disc beside it: off all discs and labels, and off lines if possible.
+@dataclass(frozen=True)
+class _Page:
+    """What there is in the axes, all in typographic points. A box is [2, 2], its lower left and
+    upper right corners.
 
-    The layout of the figure is made, and stays as it is from now on.
-
-    Args:
-        discs: the points of the axes, drawn already.
-        lines: further ones that should not be covered, by their ends in data coordinates.
+    centres, radii: of the discs, [discs, 2] and [discs]. sizes: of their labels, [discs, 2].
+    marks: points on each of the other marks, [points, 2]. frame: the box of the axes.
     """
-    figure = axes.figure
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    scale = 72 / figure.dpi  # from pixels to points
 
-    def in_points(places: Sequence[tuple[float, float]]) -> np.ndarray:
-        return scale * axes.transData.transform(np.array(places, dtype=float).reshape(-1, 2))
+    centres: np.ndarray
+    radii: np.ndarray
+    sizes: np.ndarray
+    marks: list[np.ndarray]
+    frame: np.ndarray
 
-    centres = in_points([disc.at for disc in discs])
-    radii = np.array([disc.radius for disc in discs])
-    sizes = np.array([_size(axes, disc.label) for disc in discs]) * scale
-    along = np.linspace(0, 1, 60)[:, None]
-    ends = in_points([end for line in lines for end in line]).reshape(-1, 2, 2)
-    dotted = [a + along * (b - a) for a, b in ends[np.isfinite(ends).all(axis=(1, 2))]]
-    frame = np.array(axes.get_window_extent().get_points()) * scale
+    @classmethod
+    def of(cls, axes: Axes, discs: Sequence[Disc], avoided: Sequence[np.ndarray]) -> "_Page":
+        scale = 72 / axes.figure.dpi  # a pixel
+        return cls(
+            scale * axes.transData.transform([disc.at for disc in discs]),
+            np.array([disc.radius for disc in discs]),
+            scale * np.array([_pixels(axes, disc.label) for disc in discs]),
+            [scale * axes.transData.transform(points) for points in avoided],
+            scale * axes.get_window_extent().get_points(),
+        )
 
-    choices = [_choices(size, radius) for size, radius in zip(sizes, radii, strict=True)]
-    chosen = [places[0] for places in choices]
-    for _ in range(ROUNDS):
-        for i, places in enumerate(choices):
-            others = [
-                _box(centres[j] + chosen[j].offset, sizes[j]) for j in range(len(discs)) if j != i
-            ]
+    def places(self, n: int) -> list[_Place]:
+        """Around disc n, the nearest first: its label touches a circle about the disc, by a corner
+        or a side."""
+        directions = np.stack([np.cos(DIRECTIONS), np.sin(DIRECTIONS)], axis=1)
+        aside = np.clip(1.6 * directions, -1, 1) * self.sizes[n] / 2
+        return [
+            _Place(direction * (self.radii[n] + distance) + to_middle, distance)
+            for distance in DISTANCES
+            for direction, to_middle in zip(directions, aside, strict=True)
+        ]
 
-            def cost(place: _Place, i: int = i, others: list[np.ndarray] = others) -> float:
-                box = _box(centres[i] + place.offset, sizes[i])
-                leader = centres[i] + along * place.offset
-                return (
-                    place.distance
-                    + COVERED * sum(_overlap(box, other) for other in others)
-                    + COVERED * sum(map(lambda c, r: _overlap(box, _box(c, 2 * r)), centres, radii))
-                    + COVERED * _outside(box, frame)
-                    + LINE * sum(_inside(line, box).any() for line in dotted)
-                    + LINE * sum(_inside(leader, other).any() for other in others)
-                )
+    def box(self, n: int, place: _Place) -> np.ndarray:
+        middle = self.centres[n] + place.offset
+        return np.stack([middle - self.sizes[n] / 2, middle + self.sizes[n] / 2])
 
-            chosen[i] = min(places, key=cost)
-    for disc, place in zip(discs, chosen, strict=True):
-        _write(axes, disc, place)
+    def cost(self, n: int, place: _Place, others: Sequence[np.ndarray]) -> float:
+        """others: the boxes of the other labels."""
+        box = self.box(n, place)
+        leader = self.centres[n] + np.linspace(0, 1, 50)[:, None] * place.offset
+        covered = [*(self._gaps(box) < 0), *(_overlap(box, other) for other in others)]
+        outside = (box[0] < self.frame[0]).any() or (box[1] > self.frame[1]).any()
+        crossed = [*(_hit(mark, box) for mark in self.marks), *(_hit(leader, o) for o in others)]
+        return (
+            place.distance
+            + MARK * sum(crossed)
+            + AMBIGUOUS * self.nearer(n, place)
+            + COVERED * (sum(covered) + outside)
+        )
+
+    def nearer(self, n: int, place: _Place) -> int:
+        """How many other discs a label is nearer to than to its own, or nearly as near."""
+        gaps = self._gaps(self.box(n, place))
+        return int((np.delete(gaps, n) < gaps[n] + 5).sum())
+
+    def _gaps(self, box: np.ndarray) -> np.ndarray:
+        """From a box to the rims of the discs, below 0 where it covers them: [discs]."""
+        nearest = np.clip(self.centres, *box)
+        return np.linalg.norm(nearest - self.centres, axis=1) - self.radii
 
 
-def _size(axes: Axes, label: str) -> tuple[float, float]:
-    """Width and height in pixels."""
+def _pixels(axes: Axes, label: str) -> tuple[float, float]:
+    """Width and height of a text."""
     text = axes.text(0.5, 0.5, label, transform=axes.transAxes, ha="center", va="center")
     box = text.get_window_extent()
     text.remove()
     return box.width, box.height
 
 
-def _choices(size: np.ndarray, radius: float) -> list[_Place]:
-    """Places around a disc, the nearest first: the label touches a circle about it, by the middle
-    of a side or by a corner, or in between."""
-    directions = np.stack([np.cos(DIRECTIONS), np.sin(DIRECTIONS)], axis=1)
-    return [
-        _Place(direction * (radius + distance) + np.clip(1.6 * direction, -1, 1) * size / 2, distance)
-        for distance in DISTANCES
-        for direction in directions
-    ]
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool((np.minimum(a[1], b[1]) > np.maximum(a[0], b[0])).all())
 
 
-def _write(axes: Axes, disc: Disc, place: _Place) -> None:
-    leader = {"arrowstyle": "-", "color": "black", "linewidth": 0.8, "shrinkB": disc.radius}
+def _hit(points: np.ndarray, box: np.ndarray) -> bool:
+    """Whether any of the points is in the box."""
+    return bool(((points > box[0]) & (points < box[1])).all(axis=1).any())
+
+
+def _write(axes: Axes, disc: Disc, place: _Place, leader: bool) -> None:
+    dark = tuple(0.65 * np.array(to_rgb(disc.colour)))  # light text is hard to read
+    line = {"arrowstyle": "-", "color": dark, "shrinkA": 0, "shrinkB": disc.radius}
     axes.annotate(
         disc.label,
         disc.at,
-        place.offset,
+        tuple(place.offset),
         textcoords="offset points",
         ha="center",
         va="center",
-        arrowprops=leader if place.distance >= WITH_LEADER else None,
+        color=dark,
+        arrowprops=line if leader else None,
         path_effects=[withStroke(linewidth=3, foreground="white")],
         zorder=5,
     )
-
-
-def _box(centre: np.ndarray, size: np.ndarray | float) -> np.ndarray:
-    """Its lower left and upper right corners: [2, 2]."""
-    return np.stack([centre - np.asarray(size) / 2, centre + np.asarray(size) / 2])
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """The area that two boxes share."""
-    sides = np.minimum(a[1], b[1]) - np.maximum(a[0], b[0])
-    return float(np.clip(sides, 0, None).prod())
-
-
-def _outside(box: np.ndarray, frame: np.ndarray) -> float:
-    """The area of a box outside the frame."""
-    return float((box[1] - box[0]).prod()) - _overlap(box, frame)
-
-
-def _inside(points: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Which of the points are in the box: bool [points]."""
-    return ((points > box[0]) & (points < box[1])).all(axis=1)

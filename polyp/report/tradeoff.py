@@ -10,14 +10,13 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from polyp.evaluation.scores import defined_mean
 from polyp.report.bootstrap import Interval
-from polyp.report.figures import add_title, colour_of
+from polyp.report.figures import add_title, colour_of, tint
 from polyp.report.labels import Disc, place_labels
 from polyp.report.measures import MEASURES, measured
 from polyp.report.sections import Section
@@ -25,7 +24,8 @@ from polyp.report.systems import System
 from polyp.style import GREY, GRID, STYLE, WIDTH
 
 X, Y = "consistency_off_grid", "dice"
-LARGEST = 1000  # area of the largest point, in square points
+LARGEST = 700  # area of the largest point, in square points
+RUN = 30  # of a single run: the square of its diameter
 UNKNOWN = 80  # of a point whose time is not known; it is a square
 
 
@@ -56,11 +56,16 @@ def tradeoff_figure(section: Section) -> Figure | None:
     seconds = [point.seconds for point in points if point.seconds is not None]
     scale = LARGEST / max(seconds) if seconds else 1.0
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 6.6 + 0.35 * max(0, len(points) - 6)))
+        figure = Figure(figsize=(WIDTH, 7.2 + 0.35 * max(0, len(points) - 6)))
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        discs = [_draw(axes, point, scale) for point in _largest_first(points)]
+        # The largest first, so that no point is hidden behind a larger one.
+        points.sort(key=lambda point: -(point.seconds or 0))
+        discs = [_draw(axes, p, scale, zorder=2 + i / 100) for i, p in enumerate(points)]
         axes.margins(0.09, 0.11)
+        # Intervals of two runs may be wider than the scale.
+        axes.set_xlim(*np.clip(axes.get_xlim(), -0.02, 1.03))
+        axes.set_ylim(*np.clip(axes.get_ylim(), -0.02, 1.03))
         axes.set_xlabel(f"{MEASURES[X]}: mean and 95 % interval")
         axes.set_ylabel("test Dice: mean and 95 % interval")
         for axis in (axes.xaxis, axes.yaxis):
@@ -69,16 +74,19 @@ def tradeoff_figure(section: Section) -> Figure | None:
         axes.set_axisbelow(True)
         add_title(figure, section.title)
         _legend(figure, points, scale)
-        lines = [
-            line
-            for point in points
-            for line in (
-                ((point.x.low, point.y.mean), (point.x.high, point.y.mean)),
-                ((point.x.mean, point.y.low), (point.x.mean, point.y.high)),
-            )
-        ]
-        place_labels(axes, discs, lines)
+        place_labels(figure, axes, discs, [mark for point in points for mark in _marks(point)])
     return figure
+
+
+def _marks(point: _Point) -> list[np.ndarray]:
+    """What labels should not cover: the lines by points along them, and the small points."""
+    x, y = point.x, point.y
+    steps = np.linspace(0, 1, 100)
+    return [
+        np.stack([x.low + steps * (x.high - x.low), np.full(100, y.mean)], axis=1),
+        np.stack([np.full(100, x.mean), y.low + steps * (y.high - y.low)], axis=1),
+        *point.runs[:, None],
+    ]
 
 
 def _point(system: System, section: Section) -> _Point | None:
@@ -97,39 +105,31 @@ def _mean(run, measure: str, section: Section) -> float | None:
     return None if values is None else defined_mean(values)
 
 
-def _largest_first(points: Sequence[_Point]) -> list[_Point]:
-    """So that no point is hidden behind a larger one."""
-    return sorted(points, key=lambda point: -(point.seconds or 0))
-
-
-def _draw(axes: Axes, point: _Point, scale: float) -> Disc:
-    colour = colour_of(point.system)
-    tint = tuple(1 - 0.35 * (1 - np.array(to_rgb(colour))))
-    x, y = point.x, point.y
-    axes.plot([x.low, x.high], [y.mean] * 2, color=colour, linewidth=1.2, zorder=2)
-    axes.plot([x.mean] * 2, [y.low, y.high], color=colour, linewidth=1.2, zorder=2)
-    if len(point.runs) > 1:
-        axes.scatter(*point.runs.T, s=30, color=colour, alpha=0.45, linewidths=0, zorder=4)
+def _draw(axes: Axes, point: _Point, scale: float, zorder: float) -> Disc:
+    x, y, colour = point.x, point.y, colour_of(point.system)
     known = point.seconds is not None
-    area = scale * point.seconds if known else UNKNOWN
+    area = UNKNOWN if point.seconds is None else scale * point.seconds
     axes.scatter(
-        [x.mean],
-        [y.mean],
-        # `s` is the square of the diameter, for all markers.
+        x.mean,
+        y.mean,
+        # The square of the diameter, or of the side.
         s=area * 4 / math.pi if known else area,
         marker="o" if known else "s",
-        facecolor="white" if point.x.one_run else tint,
+        facecolor="white" if x.one_run else tint(colour),
         edgecolor=colour,
         linewidths=2,
-        alpha=0.85,
-        zorder=3,
-        gid=point.system.label,
+        zorder=zorder,
     )
-    return Disc(_label(point.system), (x.mean, y.mean), math.sqrt(area / math.pi) + 1)
+    lines = {"color": colour, "linewidth": 1.2, "zorder": zorder}
+    axes.plot([x.low, x.high], [y.mean] * 2, **lines)
+    axes.plot([x.mean] * 2, [y.low, y.high], **lines)
+    if len(point.runs) > 1:
+        axes.scatter(*point.runs.T, s=RUN, color=colour, alpha=0.45, linewidths=0, zorder=zorder)
+    return Disc(_label(point.system), colour, (x.mean, y.mean), math.sqrt(area / math.pi) + 1)
 
 
 def _label(system: System) -> str:
-    return textwrap.fill(system.label, 22)
+    return textwrap.fill(system.label, 24)
 
 
 def _legend(figure: Figure, points: Sequence[_Point], scale: float) -> None:
@@ -153,7 +153,9 @@ def _legend(figure: Figure, points: Sequence[_Point], scale: float) -> None:
     if any(point.x.one_run for point in points):
         marks.append(_mark("o", 9, "white", "hollow: one run"))
     if any(len(point.runs) > 1 for point in points):
-        marks.append(_mark("o", 5, GREY, "a run"))
+        folds = any(run.folds for point in points for run in point.system.runs)
+        name = "single fold" if folds else "single run"
+        marks.append(_mark("o", math.sqrt(RUN) - 1.8, GREY, name))
     if len(seconds) < len(points):
         marks.append(_mark("s", math.sqrt(UNKNOWN), "white", "time not known"))
     empty = Line2D([], [], color="none", label=" ")
