@@ -13,9 +13,9 @@ from matplotlib.patheffects import withStroke
 # Where a label may stand: directions from its point, and distances from its rim.
 DIRECTIONS = np.arange(16) * math.pi / 8
 DISTANCES = (3, 8, 14, 22, 32, 44, 60, 80, 105, 135, 170, 210)
-# What it costs beside the distance: to cover a mark, to be nearer to another point than to its own,
-# and to cover what must not be covered.
-MARK, AMBIGUOUS, COVERED = 16.0, 25.0, 1000.0
+# What it costs beside the distance: to cover some of a mark, or all of it, to be nearer to another
+# point than to its own, and to cover what must not be covered.
+MARK, HIDDEN, AMBIGUOUS, COVERED = 30.0, 60.0, 60.0, 1000.0
 ROUNDS = 3  # in each of which every label takes its best place beside the others
 LEADER = 20  # the distance from which a line leads from a label to its point
 
@@ -111,10 +111,12 @@ class _Page:
         leader = self.centres[n] + np.linspace(0, 1, 50)[:, None] * place.offset
         covered = [*(self._gaps(box) < 0), *(_overlap(box, other) for other in others)]
         outside = (box[0] < self.frame[0]).any() or (box[1] > self.frame[1]).any()
-        crossed = [*(_hit(mark, box) for mark in self.marks), *(_hit(leader, o) for o in others)]
+        shares = [_share(mark, box) for mark in self.marks]
+        crossed = [*(share > 0 for share in shares), *(_share(leader, o) > 0 for o in others)]
         return (
             place.distance
             + MARK * sum(crossed)
+            + HIDDEN * sum(shares)
             + AMBIGUOUS * self.nearer(n, place)
             + COVERED * (sum(covered) + outside)
         )
@@ -122,7 +124,7 @@ class _Page:
     def nearer(self, n: int, place: _Place) -> int:
         """How many other discs a label is nearer to than to its own, or nearly as near."""
         gaps = self._gaps(self.box(n, place))
-        return int((np.delete(gaps, n) < gaps[n] + 5).sum())
+        return int((np.delete(gaps, n) < gaps[n] + 6).sum())
 
     def _gaps(self, box: np.ndarray) -> np.ndarray:
         """From a box to the rims of the discs, below 0 where it covers them: [discs]."""
@@ -142,9 +144,9 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     return bool((np.minimum(a[1], b[1]) > np.maximum(a[0], b[0])).all())
 
 
-def _hit(points: np.ndarray, box: np.ndarray) -> bool:
-    """Whether any of the points is in the box."""
-    return bool(((points > box[0]) & (points < box[1])).all(axis=1).any())
+def _share(points: np.ndarray, box: np.ndarray) -> float:
+    """Of the points in a box."""
+    return float(((points > box[0]) & (points < box[1])).all(axis=1).mean())
 
 
 def _write(axes: Axes, disc: Disc, place: _Place, leader: bool) -> None:

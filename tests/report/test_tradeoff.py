@@ -253,6 +253,7 @@ def test_no_label_covers_a_label_a_point_or_leaves_the_axes(write_run, number, s
 
 def test_a_label_is_nearer_to_its_point_than_to_others_or_has_a_line_to_it(write_run):
     figure = tradeoff_figure(crowd(write_run, 6, 0.2))
+    FigureCanvasAgg(figure).draw()
     (axes,) = figure.axes
     at = {tuple(point.get_offsets()[0]) for point in points(figure)}
     assert {text.xy for text in axes.texts} == at
