@@ -1,6 +1,7 @@
 """The style of all figures: colours (colour-blind safe), sizes and file formats."""
 
 import io
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ GRID, GREY = "#E4E4E4", "#7A7A7A"
 LINE_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PINK, SKY)
 REFERENCE_LINE = {"color": "black", "linestyle": "--", "linewidth": 1.8}
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 14,
     "axes.titlesize": 16,
     "axes.labelsize": 14,

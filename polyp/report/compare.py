@@ -39,6 +39,7 @@ from polyp.report.tables import (
     runs_table,
     systems_table,
 )
+from polyp.report.tradeoff import tradeoff_figure
 from polyp.runs.find import find_runs
 from polyp.runs.folder import RunFolder
 from polyp.style import FORMATS, rendered
@@ -50,10 +51,11 @@ def compare(config: DictConfig) -> str:
     There it leaves index.html, which holds everything; forest.png, the declared comparisons on all
     test sets; and a folder per test set: as .csv, .md and .tex the tables systems, equivariance,
     differences, outliers and runs; dice.png, equivariance.png, equivariance-boxes-N.png of two
-    systems each, and training-images.png where systems differ in the number of images that they
-    were trained on. Each figure is there as .pdf and .svg too. With `viewer=true` there is also
-    viewer.html, where it can be made. An earlier comparison is replaced. Everything is
-    computed before the first file is written.
+    systems each, trade-off.png where the consistency was measured off the grid, and
+    training-images.png where systems differ in the number of images that they were trained on. Each
+    figure is there as .pdf and .svg too. With `viewer=true` there is also viewer.html, where it can
+    be made. An earlier comparison is replaced. Everything is computed before the first file is
+    written.
 
     Args:
         config: configs/compare.yaml.
@@ -203,6 +205,12 @@ def _figures(section: Section, outlier_dice: float) -> list[Drawn]:
             curves_figure(section),
         ),
     ]
+    if (trade_off := tradeoff_figure(section)) is not None:
+        caption = (
+            "Test Dice against consistency off the grid, with 95 % intervals; the area of a point "
+            "is the training time per image, and small points are single runs"
+        )
+        figures.append(_drawn("trade-off", caption, trade_off))
     if lines := by_training_images(systems):
         caption = "Test Dice by the number of training images"
         figures.append(_drawn("training-images", caption, images_figure(lines, section)))

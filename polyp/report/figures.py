@@ -40,7 +40,7 @@ def dice_figure(section: Section, outlier_dice: float) -> Figure:
         axes = figure.add_subplot()
         positions = np.arange(len(systems))
         for position, system in zip(positions, systems, strict=True):
-            colour, dice = _colour(system), system.dice
+            colour, dice = colour_of(system), system.dice
             _boxes(axes, [dice], [position], 0.55, colour, orientation="horizontal")
             axes.plot(dice.mean(), position, "D", color="white", markeredgecolor="black", ms=8)
             axes.text(1.03, position, f"{dice.mean():.3f}", va="center")
@@ -53,7 +53,7 @@ def dice_figure(section: Section, outlier_dice: float) -> Figure:
         axes.xaxis.set_major_locator(MultipleLocator(0.2))
         axes.grid(axis="x", color=GRID)
         axes.set_axisbelow(True)
-        _title(figure, section.title)
+        add_title(figure, section.title)
         figure.legend(
             handles=[
                 Patch(facecolor=GRID, edgecolor=GREY, label="quartiles"),
@@ -93,10 +93,10 @@ def curves_figure(section: Section) -> Figure:
         axes.plot(angles, reference, **REFERENCE_LINE, label=REFERENCE)
         for index, system in enumerate(systems):
             mean, low, high = _curve(system, section.units)[:, shown]
-            axes.fill_between(angles, low, high, color=_colour(system), alpha=0.15, linewidth=0)
+            axes.fill_between(angles, low, high, color=colour_of(system), alpha=0.15, linewidth=0)
             runs = [defined_means(run.consistency.to_numpy().T)[shown] for run in system.runs]
             for run in runs if len(runs) > 1 else []:
-                axes.plot(angles, run, color=_colour(system), linewidth=0.7, alpha=0.7)
+                axes.plot(angles, run, color=colour_of(system), linewidth=0.7, alpha=0.7)
             axes.plot(
                 angles,
                 mean,
@@ -112,7 +112,7 @@ def curves_figure(section: Section) -> Figure:
         axes.set_ylabel(CONSISTENCY)
         _from_lowest(axes, np.concatenate([*lowest, reference]))
         _angle_axis(axes)
-        _title(figure, section.title)
+        add_title(figure, section.title)
         figure.legend(loc="outside lower center", ncols=2, columnspacing=1.2)
     return figure
 
@@ -161,7 +161,7 @@ def images_figure(lines: Sequence[Sequence[System]], section: Section) -> Figure
         axes.set_ylabel("test Dice: mean and 95 % interval")
         axes.grid(axis="y", color=GRID)
         axes.set_axisbelow(True)
-        _title(figure, section.title)
+        add_title(figure, section.title)
         figure.legend(loc="outside lower center")
     return figure
 
@@ -179,7 +179,7 @@ def boxes_figure(systems: Sequence[System], title: str) -> Figure:
         consistency = [system.consistency[:, shown] for system in systems]
         for axes, system, values in zip(panels, systems, consistency, strict=True):
             defined = [column[~np.isnan(column)] for column in values.T]
-            _boxes(axes, defined, angles, width, _colour(system))
+            _boxes(axes, defined, angles, width, colour_of(system))
             axes.plot(angles, system.first.ceiling.to_numpy()[shown], **REFERENCE_LINE)
             axes.plot(angles, defined_means(values.T), color="black", linewidth=2.2)
             axes.set_title(textwrap.fill(system.label, 60), loc="left")
@@ -188,7 +188,7 @@ def boxes_figure(systems: Sequence[System], title: str) -> Figure:
             _angle_axis(axes)
         _from_lowest(panels[0], np.concatenate([values.ravel() for values in consistency]))
         panels[-1].set_xlabel("rotation angle (degrees)")
-        _title(figure, title)
+        add_title(figure, title)
         figure.legend(
             handles=[
                 Line2D([], [], color="black", linewidth=2.2, label="mean"),
@@ -275,7 +275,7 @@ def _seeds(system: System) -> str:
     return "one run" if count == 1 else f"{count} seeds"
 
 
-def _title(figure: Figure, title: str) -> None:
+def add_title(figure: Figure, title: str) -> None:
     figure.suptitle(textwrap.fill(title, 72), fontsize=STYLE["font.size"])
 
 
@@ -303,7 +303,6 @@ def _boxes(
     orientation: str = "vertical",
 ) -> None:
     """A box for each array of values, tinted with the colour."""
-    tint = tuple(1 - 0.35 * (1 - np.array(to_rgb(colour))))
     axes.boxplot(
         list(values),
         positions=positions,
@@ -311,7 +310,7 @@ def _boxes(
         orientation=orientation,
         manage_ticks=False,
         patch_artist=True,
-        boxprops={"facecolor": tint, "edgecolor": colour},
+        boxprops={"facecolor": tint(colour), "edgecolor": colour},
         medianprops={"color": colour, "linewidth": 2.5},
         whiskerprops={"color": colour},
         capprops={"color": colour},
@@ -319,14 +318,19 @@ def _boxes(
     )
 
 
-def _colour(system: System) -> str:
+def colour_of(system: System) -> str:
     return LINE_COLOURS[system.style % len(LINE_COLOURS)]
+
+
+def tint(colour: str) -> tuple[float, ...]:
+    """A light shade of it."""
+    return tuple(1 - 0.35 * (1 - np.array(to_rgb(colour))))
 
 
 def _line(system: System) -> dict:
     beyond = system.style // len(LINE_COLOURS)
     return {
-        "color": _colour(system),
+        "color": colour_of(system),
         "linestyle": LINES[beyond % len(LINES)],
         "marker": MARKERS[beyond % len(MARKERS)],
     }

@@ -93,7 +93,7 @@ def _pool(folds: list[Run]) -> Run:
         shifts=_joined(shifts) if len(shifts) == len(folds) else None,
         ceiling=(ceilings * sizes).sum(axis=1) / sum(sizes),
         training_seconds=sum(run.training_seconds for run in folds) / len(folds),
-        machine=", ".join(sorted({run.machine for run in folds})),
+        machine="; ".join(sorted({run.machine for run in folds})),
     )
 
 

@@ -13,7 +13,7 @@ GENERATOR = "polyp compare"  # the page says so of itself
 FOREST = re.compile(r"forest\.(png|pdf|svg)")
 OURS = re.compile(
     r"(systems|equivariance|differences|outliers|runs|\w+_tests)\.(csv|md|tex)"  # _tests: old ones
-    r"|(dice|equivariance|equivariance-boxes-\d+|training-images)\.(png|pdf|svg)"
+    r"|(dice|equivariance|equivariance-boxes-\d+|training-images|trade-off)\.(png|pdf|svg)"
     r"|viewer\.html"
 )
 

@@ -45,7 +45,8 @@ class Run:
         shifts: images × (rows, columns) in pixels, the consistency under shifts; None where it was
             not measured.
         ceiling: by angle, the mean Dice of the true masks turned there and back with themselves.
-        machine: where it was trained.
+        epochs: of training; None where they are not known. training_seconds: with validation.
+        machine: where it was trained: the processor with its threads, or the GPU.
         folds: the runs that it was pooled from, see `polyp.report.folds`.
     """
 
@@ -69,6 +70,7 @@ class Run:
     losses: dict[str, pd.DataFrame]
     shifts: pd.DataFrame | None
     ceiling: pd.Series
+    epochs: int | None
     training_seconds: float
     machine: str
     commit: str | None
@@ -98,6 +100,21 @@ class Run:
     def dice(self) -> np.ndarray:
         """Of each image: float64 [images]."""
         return self.scores["dice"].to_numpy()
+
+    @property
+    def seconds_per_image(self) -> float | None:
+        """Of training: the seconds of an epoch, with its validation, by the images that it has.
+
+        Of folds their mean. None where the epochs are not known.
+        """
+        if self.folds:
+            found = [fold.seconds_per_image for fold in self.folds]
+            known = [seconds for seconds in found if seconds is not None]
+            return sum(known) / len(known) if len(known) == len(found) else None
+        # An epoch has as many images as with the whole training set: a smaller one is repeated.
+        fraction = float(self.config.get("data.train_fraction") or 1)
+        images = round(len(self.parts["train"]) / fraction)
+        return self.training_seconds / (self.epochs * images) if self.epochs else None
 
     def select(self, images: Sequence[str], angles: Sequence[float]) -> "Run":
         """The same run with these of its images and angles, in this order."""
@@ -145,8 +162,9 @@ def read_runs(folder: RunFolder) -> list[Run]:
             "multiply_adds": metrics.get("multiply_adds"),
             "config": config,
             "parts": {part: split[part] for part in ("train", "val")},
+            "epochs": metrics.get("epochs"),
             "training_seconds": float(training["training_seconds"]),
-            "machine": training.get("gpu") or training["machine"],
+            "machine": _machine(training),
             "commit": training.get("commit"),
             "started": training["started"],
         }
@@ -171,6 +189,12 @@ def read_runs(folder: RunFolder) -> list[Run]:
         raise UserError(
             f"{path}: metrics.json or provenance.json holds what it should not ({error})"
         ) from error
+
+
+def _machine(training: dict[str, Any]) -> str:
+    """The GPU, or the processor (which early versions did not record), system and threads."""
+    processor = training.get("processor")
+    return training.get("gpu") or ", ".join(filter(None, (processor, training["machine"])))
 
 
 def _measured(

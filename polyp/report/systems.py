@@ -49,6 +49,18 @@ class System:
         return len(self.first.parts["train"])
 
     @property
+    def seconds_per_image(self) -> float | None:
+        """Of training, the mean over the runs; None where a run does not know it."""
+        found = [run.seconds_per_image for run in self.runs]
+        known = [seconds for seconds in found if seconds is not None]
+        return sum(known) / len(known) if len(known) == len(found) else None
+
+    @property
+    def machine(self) -> str:
+        """Where the runs were trained: "AMD EPYC, AVX512, bfloat16, Linux x86_64, 1 threads"."""
+        return "; ".join(sorted({run.machine for run in self.runs}))
+
+    @property
     def metrics(self) -> list[str]:
         """Names of the metrics that all runs have, also "dice.NAME" per class."""
         return [

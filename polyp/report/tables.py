@@ -140,6 +140,8 @@ def _record(
         "outliers": _outliers(system, outlier_dice),
         "outliers_mean": float(system.outliers(outlier_dice).sum()),
         "training_seconds": float(np.mean([run.training_seconds for run in system.runs])),
+        "seconds_per_image": system.seconds_per_image,
+        "machine": system.machine,
     }
 
 

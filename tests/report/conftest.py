@@ -83,6 +83,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
             "parameters": 1234567,
             "multiply_adds": 5_000_000_000,
             "image_size": 64,
+            "epochs": 10,
             "equivariance": {"curve": curve},
             **metrics,
         }

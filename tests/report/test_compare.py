@@ -32,7 +32,7 @@ def test_what_it_leaves(write_run, compare, capfd):
     write_run("other", data="kvasir")
     output = compare()
     tables = {"systems", "equivariance", "differences", "runs", "outliers"}
-    figures = {"dice", "equivariance", "equivariance-boxes-1"}
+    figures = {"dice", "equivariance", "equivariance-boxes-1", "trade-off"}
     left = {path.name for path in (output / "cvc-random-64px").iterdir()}
     assert left == {
         *(f"{figure}.{form}" for figure in figures for form in ("png", "pdf", "svg")),
@@ -64,7 +64,7 @@ def test_the_page_holds_everything_and_needs_nothing(write_run, compare):
     write_run("p4unet", "p4unet", test=["<i>", "b", "c", "d", "e", "f"])
     write_run("other", data="kvasir")
     text = (compare() / "index.html").read_text(encoding="utf-8")
-    assert text.count("data:image/png;base64,iVBOR") == 6
+    assert text.count("data:image/png;base64,iVBOR") == 8
     text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
     assert not re.search(r"<script|<link|@import|url\(|href=\"[^#]|http|//", text)
     assert set(re.findall(r'src="([^"]*)"', text)) == {"data:image/png;"}
@@ -154,7 +154,10 @@ def undrawn(monkeypatch) -> None:
     monkeypatch.setattr(module, "rendered", lambda call, form: json.dumps(call).encode())
 
 
-FIGURES = ("dice_figure", "curves_figure", "boxes_figure", "images_figure", "forest_figure")
+FIGURES = (
+    *("dice_figure", "curves_figure", "boxes_figure", "images_figure", "forest_figure"),
+    "tradeoff_figure",
+)
 
 
 def test_differences_are_those_of_the_scores(three, compare, undrawn):
@@ -228,6 +231,7 @@ def test_each_figure_is_drawn_of_its_systems_and_named_after_them(three, compare
         "equivariance": ["curves_figure", labels],
         "equivariance-boxes-1": ["boxes_figure", [P4, PLAIN], TITLE],
         "equivariance-boxes-2": ["boxes_figure", [SE2], TITLE],
+        "trade-off": ["tradeoff_figure", labels],
     }
     folder = output / "cvc-random-64px"
     for form in ("png", "pdf", "svg"):
@@ -239,6 +243,8 @@ def test_each_figure_is_drawn_of_its_systems_and_named_after_them(three, compare
         "line per seed": "equivariance",
         f"Consistency by rotation angle: {P4}, {PLAIN}": "equivariance-boxes-1",
         f"Consistency by rotation angle: {SE2}": "equivariance-boxes-2",
+        "Test Dice against consistency off the grid, with 95 % intervals; the area of a point is "
+        "the training time per image, and small points are single runs": "trade-off",
     }
     page = (output / "index.html").read_text()
     shown = re.findall(r'base64,([^"]*)"[^>]*><figcaption>(.*?)</figcaption>', page)
