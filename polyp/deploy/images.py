@@ -38,7 +38,7 @@ class Search:
 
     def __init__(self, recursive: bool, without: Path):
         self.recursive, self.without = recursive, without.resolve()
-        self.left_out: dict[str, list[str]] = {}  # by reason
+        self.skipped: dict[str, list[str]] = {}  # by reason
 
     def __call__(self, asked: str | Sequence[str]) -> list[Found]:
         """The images of a file, a folder, a glob pattern, or a list of these, without repetition.
@@ -67,7 +67,7 @@ class Search:
 
     def tell(self) -> None:
         """Logs what was left out, a line per reason."""
-        for reason, names in self.left_out.items():
+        for reason, names in self.skipped.items():
             more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
             log.info("skipped, %s: %s%s", reason, ", ".join(names[:MAX_NAMES]), more)
 
@@ -114,7 +114,7 @@ class Search:
                 self._leave_out(f"as images end with {ENDINGS}", name)
 
     def _leave_out(self, reason: str, name: Path) -> None:
-        self.left_out.setdefault(reason, []).append(str(name))
+        self.skipped.setdefault(reason, []).append(str(name))
 
 
 def read_on_black(path: Path) -> np.ndarray:

@@ -78,7 +78,7 @@ def test_what_is_refused(tree, asked, expected):
         names(asked)
 
 
-def test_what_is_left_out_is_told_by_reason(tree, caplog):
+def test_skipped_files_are_logged_by_reason(tree, caplog):
     for index in range(10):
         (tree / "one" / f"{index}.json").touch()
     with caplog.at_level(logging.INFO):
