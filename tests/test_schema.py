@@ -52,7 +52,7 @@ LIST = "must be a list, and each element a finite number"
         *((f"model.layers.kernel_size={value}", "from 1 to 15") for value in (99, 4, -1, "x", 3.0)),
         *((f"model.in_channels={value}", "from 1 to 4096") for value in (0, -3, "x")),
         ("model.widths=[4,0]", "each element a whole number from 1"),
-        ("data.train_fraction=1e-9", "this is none of 14 training images"),
+        ("data.train_fraction=1e-9", "this is none of the 14 training images"),
         ("data.train_fraction=0", "above 0"),
         *((f"data.image_size={value}", "from 8 to 16384") for value in (0, -1, 1e9, "null", "x")),
         *(

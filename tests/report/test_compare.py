@@ -430,7 +430,7 @@ def test_bad_runs_are_refused_in_one_line(write_run, refused, spoil, told):
         (["runs=runs", "output=out", "outlier_dice=low"], "outlier_dice=low: must be a number"),
         (["runs=runs", "output=out", "outliers=1"], "outliers"),
         (["runs=runs", "output=out", "measures=[dyce]"], "must be some of dice, "),
-        (["runs=runs", "output=out", "comparisons=[a,b]"], "a pair of systems, as [A,B]"),
+        (["runs=runs", "output=out", "comparisons=[a,b]"], "a pair of systems, such as [A,B]"),
         (["runs=runs", "output=out", "comparisons=[[a,a]]"], "pairs of different systems"),
     ],
 )
