@@ -163,7 +163,7 @@ def named_keys() -> set[str]:
 
 
 def _write_no_files() -> None:
-    """Lets only the first of the processes that train together write the run's folder and log."""
+    """Makes a further process of a run write no folder and no log; only the first one does."""
     overrides = [a for a in sys.argv[1:] if "=" in a and not a.startswith("-")]
     quiet = ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     # Without a named folder each process would make its own, named by the time of its start.
@@ -312,7 +312,7 @@ def _with_key(message: str, outer: BaseException | None) -> str:
 
 
 def _missing_config(error: MissingConfigException) -> str:
-    """The choices of a group of which a config was named that does not exist."""
+    """The message for a config that does not exist, with the choices of its group."""
     file = error.missing_cfg_file or ""
     if file.startswith(PLUGINS):
         return one_line(f"{error}\nthe extra `sweeps` installs more")

@@ -1,4 +1,4 @@
-"""Writing files so that no half-written file is ever left."""
+"""Writes files in such a way that no incomplete file is left behind."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path to write to, which takes the name `path` when the block ends well.
+    """Gives a temporary path to write to, and renames it to `path` if the block succeeds.
 
         with atomic_path(folder / "curve.png") as temporary:
             figure.savefig(temporary)
@@ -24,8 +24,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     suffix of `path`, for writers that choose the format by it. Missing parent folders are made.
 
     Raises:
-        OSError: as the block raises it, but with the file's own name: that of the temporary file
-            means nothing to a reader, and a failed write, as on a full disk, names none at all.
+        OSError: as the block raises it, but with `path` as the file's name, instead of the name of
+            the temporary file or none.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def write_json(path: Path, value: dict) -> None:
 
 
 def disk_full(error: BaseException) -> OSError | None:
-    """The OSError of a full disk that an error is or comes from, one that names its file if any."""
+    """The OSError of a full disk among an error and its causes, preferably one with a file name."""
     found = None
     cause: BaseException | None = error
     while cause is not None:

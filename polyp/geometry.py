@@ -33,7 +33,7 @@ def to_square(
     Returns:
         image uint8 [size, size, C], mask uint8 [size, size] and (top, bottom, left, right), the
         half-open pixel range that is image and not padding. A pixel's class is the one that covers
-        most of it; of equal parts, the background is the last to be chosen.
+        most of it; if classes cover equal parts, the background is chosen last.
     """
     height, width = mask.shape
     source, inside = _source_and_target(height, width, size, resize)
@@ -65,7 +65,7 @@ def to_square(
 
 
 def from_square(square: np.ndarray, height: int, width: int, resize: str) -> np.ndarray:
-    """Back from the square to the image that `to_square` made it of.
+    """Maps a square back to the size of the image that it was made from: inverse of `to_square`.
 
     Args:
         square: float32 [size, size], a map such as the probabilities that a network gives.
@@ -99,8 +99,8 @@ def from_square(square: np.ndarray, height: int, width: int, resize: str) -> np.
 def _source_and_target(
     height: int, width: int, size: int, resize: str
 ) -> tuple[tuple[float, float, float, float], tuple[int, int, int, int]]:
-    """Which part (left, top, right, bottom) of an image comes to lie where in the square: the
-    pixels (top, bottom, left, right) there, half-open."""
+    """The part (left, top, right, bottom) of an image that is used, and the pixels of the square
+    that it fills: (top, bottom, left, right), half-open."""
     if resize not in RESIZES:
         raise UserError(f"data.resize={resize}: must be one of {', '.join(RESIZES)}")
     source = (0.0, 0.0, float(width), float(height))
@@ -118,7 +118,7 @@ def _source_and_target(
 
 
 def rotate(x: Tensor, degrees: float, mode: Literal["bicubic", "bilinear"] = "bicubic") -> Tensor:
-    """Rotate floats [B,C,S,S] by `degrees`; what comes from outside the frame is zero.
+    """Rotate floats [B,C,S,S] by `degrees`; pixels from outside the frame are zero.
 
     Multiples of 90° are exact (`torch.rot90`), all others are interpolated. Bicubic interpolation
     overshoots: use `rotate_image` where values have to stay in [0,1].
@@ -141,7 +141,7 @@ def rotate(x: Tensor, degrees: float, mode: Literal["bicubic", "bilinear"] = "bi
 def shift(
     x: Tensor, rows: float, columns: float, mode: Literal["bicubic", "bilinear"] = "bicubic"
 ) -> Tensor:
-    """Move floats [B,C,H,W] down by `rows` and right by `columns` pixels; what comes in is zero.
+    """Move floats [B,C,H,W] down by `rows` and right by `columns` pixels; new pixels are zero.
 
     Whole pixels are exact, all others are interpolated. Bicubic interpolation overshoots.
     """

@@ -1,4 +1,4 @@
-"""A reader of the output that ends early, such as `head`."""
+"""Handles a reader of the output that ends early, such as `head`."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ def quiet_when_stdout_closes() -> Iterator[None]:
         try:
             print(flush=True)
         except BrokenPipeError:
-            # Else Python fails once more when it flushes standard output at exit.
+            # Otherwise Python fails again when it flushes standard output at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         raise error

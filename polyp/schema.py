@@ -19,11 +19,11 @@ from polyp.runs.folder import flat
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value may be.
+    """A rule for a value.
 
     Attributes:
         test: whether a value is allowed.
-        wanted: what it must be, in words: "true or false".
+        wanted: the allowed values in words, such as "true or false".
     """
 
     test: Callable[[Any], bool]
@@ -77,7 +77,7 @@ def one_of(*choices: Any) -> Rule:
 
 
 def list_of(rule: Rule) -> Rule:
-    """A list, each of whose elements keeps a rule."""
+    """A list whose elements all satisfy a rule."""
     return Rule(
         lambda value: isinstance(value, list) and all(map(rule.test, value)),
         f"a list, and each element {rule.wanted}",
@@ -85,19 +85,19 @@ def list_of(rule: Rule) -> Rule:
 
 
 def optional(rule: Rule) -> Rule:
-    """What keeps a rule, or null."""
+    """A value that satisfies a rule, or null."""
     return Rule(lambda value: value is None or rule.test(value), f"{rule.wanted}, or null")
 
 
 def either(one: Rule, other: Rule) -> Rule:
-    """What keeps one of two rules."""
+    """A value that satisfies one of two rules."""
     return Rule(
         lambda value: one.test(value) or other.test(value), f"{one.wanted}, or {other.wanted}"
     )
 
 
 def mapping_of(rule: Rule, least: int = 0) -> Rule:
-    """A mapping, each of whose values keeps a rule, with at least so many."""
+    """A mapping with at least `least` values, which all satisfy a rule."""
     at_least = f" of at least {least}" if least else ""
     return Rule(
         lambda value: (
@@ -133,7 +133,7 @@ PATHS = Rule(
     lambda value: PATH.test(value) or (value != [] and list_of(PATH).test(value)),
     "a path, or a list of at least one",
 )
-OUTPUT_PATH = Rule(  # written to, so what is more likely a mistake makes no folder
+OUTPUT_PATH = Rule(  # a number or list is more likely a mistake than the name of a new folder
     lambda value: (
         isinstance(value, str)
         and value.lower() not in ("", "true", "false", "???")
@@ -168,7 +168,7 @@ URL = Rule(
 )
 PAIR = Rule(
     lambda value: isinstance(value, list) and len(value) == 2 and all(map(WORD.test, value)),
-    "a pair of systems, as [A,B]",
+    "a pair of systems, such as [A,B]",
 )
 ANGLES = list_of(number())  # in degrees; polyp.evaluation.check_angles checks the rest
 WEIGHT = number(least=0, most=1e6)
@@ -176,7 +176,7 @@ SEED = whole(0, 2**32 - 1)
 
 # --- arguments of classes: types and ranges. Each class checks its own choices of words.
 
-# Larger ones take hours to build, or more memory than there is.
+# Larger values take hours to build, or too much memory.
 KERNEL_SIZE = whole(1, 15, odd=True)
 ROTATIONS = whole(1, 36)
 CHANNELS = whole(1, 4096)
@@ -187,7 +187,7 @@ SE2 = {
     "rotations": ROTATIONS,
     "interpolation": WORD,
     "offset": WORD,
-    "sigma": number(least=0.1, most=10),  # in pixels: narrower is no weight, wider all the same
+    "sigma": number(least=0.1, most=10),  # in pixels
     "reflections": TRUTH,
 }
 OPTIMIZER = {
@@ -508,7 +508,7 @@ def check(command: str, config: DictConfig, usage: str) -> None:
 
 
 def _missing(config: DictConfig) -> list[str]:
-    """Required keys without a value, but not the keys that refer to them."""
+    """Required keys without a value, without keys that refer to other keys."""
     plain: Any = OmegaConf.to_container(config)
     return sorted(key for key, value in flat(plain).items() if value == "???")
 
@@ -526,7 +526,7 @@ def _check(node: Any, argument: str, key: str, rule: Rule) -> None:
 
 
 def require(key: str, value: Any, rule: Rule) -> None:
-    """Raises UserError if the value of a key does not keep a rule."""
+    """Raises UserError if the value of a key does not satisfy a rule."""
     if not rule.test(value):
         raise UserError(f"{key}={_shown(value)}: must be {rule.wanted}")
 

@@ -22,7 +22,7 @@ LIST = "must be a list, and each element a finite number"
         *((f"trainer.max_epochs={value}", EPOCHS) for value in (-1, "abc", 1.5, "null", 0, "")),
         *((f"evaluation.angles=[0,{value}]", LIST) for value in ("nan", "inf", "null", "x")),
         ("evaluation.angles=90", LIST),
-        ("evaluation.angles=[0,720]", "hold no rotation"),
+        ("evaluation.angles=[0,720]", "contain no rotation"),
         ("evaluation.angles=[0,90,720]", "720° is the same as 0°"),
         ("evaluation.angles=[0,90,450]", "450° is the same as 90°"),
         ("evaluation.angles=[0,45,45]", "45° is there twice"),
@@ -52,7 +52,7 @@ LIST = "must be a list, and each element a finite number"
         *((f"model.layers.kernel_size={value}", "from 1 to 15") for value in (99, 4, -1, "x", 3.0)),
         *((f"model.in_channels={value}", "from 1 to 4096") for value in (0, -3, "x")),
         ("model.widths=[4,0]", "each element a whole number from 1"),
-        ("data.train_fraction=1e-9", "this is none of 14 training images"),
+        ("data.train_fraction=1e-9", "this is none of the 14 training images"),
         ("data.train_fraction=0", "above 0"),
         *((f"data.image_size={value}", "from 8 to 16384") for value in (0, -1, 1e9, "null", "x")),
         *(

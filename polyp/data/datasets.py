@@ -1,4 +1,4 @@
-"""What a dataset is, and the common kind: a folder of images and a folder of masks."""
+"""The base class of datasets, and datasets of a folder of images and a folder of masks."""
 
 import hashlib
 import re
@@ -22,10 +22,10 @@ class Dataset(ABC):
     """Images with masks, by id.
 
     Attributes:
-        name: what messages call the dataset.
-        num_classes: of its masks, with the background.
-        external: whether it is a test set only; training on it is an error.
-        expected: how many samples the whole dataset has; None where that is not known.
+        name: the name of the dataset in messages.
+        num_classes: number of classes in its masks, with the background.
+        external: whether it is only a test set; training on it is an error.
+        expected: the number of samples in the whole dataset; None if unknown.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Dataset(ABC):
         """
 
     def faults(self) -> list[str]:
-        """What is wrong with the dataset as a whole, such as missing partners: a line per fault."""
+        """Problems of the dataset as a whole, such as images without a mask: a line per problem."""
         return []
 
     def authors_split(self) -> Split | None:
@@ -68,7 +68,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Changes whenever what `read` returns may have changed."""
+        """A text that changes whenever the result of `read` may have changed."""
 
 
 def digest(array: np.ndarray) -> str:
@@ -82,7 +82,7 @@ class Layout:
     """Where pairs are stored, and how the names of their files, without suffix, give an id.
 
     Attributes:
-        images, masks: the two folders, relative to the dataset's own; they may be one.
+        images, masks: the two folders, relative to the dataset's folder; they may be the same.
         prefix, suffix: added to the id in the name of a mask.
         id: a regular expression of the ids.
         tail: a regular expression of what may follow the id in both names, and is ignored.
@@ -133,12 +133,12 @@ class PairedFolders(Dataset):
         images, masks: the two folders, relative to `root`.
         mask_suffix: appended to an image's name in that of its mask (`polyp1_mask.png`: "_mask").
         mask_prefix: the same, in front of the name (`p1.png`: "p").
-        name: what messages call the dataset.
+        name: the name of the dataset in messages.
         labels: names of the classes of the masks, or their values or colours: see `Labels`. None
-            is binary: polyp is where the mask's grey is above 127.
-        foreground: for binary masks that hold 0 and one value other than 255: that value.
-        group: a regular expression whose first part in parentheses, found in an id, names the
-            video sequence or patient: "(.+)_" for patient7_03.
+            means binary: polyp is where the mask's grey value is above 127.
+        foreground: the value of the foreground in binary masks, if it is not 255.
+        group: a regular expression; its first part in parentheses is the video sequence or patient
+            in an id: "(.+)_" for patient7_03.
     """
 
     help = "data.root= names the folder that holds the two"

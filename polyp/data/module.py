@@ -178,7 +178,7 @@ class DataModule(LightningDataModule):
         return PolypDataset(self.prepared, [row_of[id] for id in self.ids[name]], augmentation)
 
     def loader(self, name: str) -> data.DataLoader:
-        """All of "train", "val", "test" or "all", in its order and as it is."""
+        """All of "train", "val", "test" or "all", in order and without augmentation."""
         return self._loader(self.part(name))
 
     def train_dataloader(self) -> data.DataLoader:
@@ -208,7 +208,7 @@ class DataModule(LightningDataModule):
         """Continues from a checkpoint.
 
         Raises:
-            UserError: it is within an epoch, and the batches of an epoch are others here.
+            UserError: it was written within an epoch, and the batches of an epoch differ here.
         """
         was = {key: state_dict[key] for key in self._division()}
         if state_dict["batches"] and was != self._division():
@@ -225,7 +225,7 @@ class DataModule(LightningDataModule):
         self.first_epoch, self.first_batch = state_dict["epoch"], state_dict["batches"]
 
     def _division(self) -> dict[str, int]:
-        """What the batches of an epoch depend on."""
+        """The facts that determine the batches of an epoch."""
         _, processes = self._process()
         images = len(self.ids["train"])
         return {"images": images, "batch_size": self.batch_size, "processes": processes}

@@ -30,7 +30,7 @@ TESTS = {
 
 
 class PraNet(PairedFolders):
-    """The datasets of PraNet's protocol: 900 and 550 images of two of them to train on.
+    """The datasets of PraNet's protocol, with 900 and 550 training images from two of them.
 
     D.-P. Fan et al., PraNet: Parallel Reverse Attention Network for Polyp Segmentation, MICCAI
     2020.
@@ -42,9 +42,9 @@ class PraNet(PairedFolders):
     and "CVC-ClinicDB/100". The first layout is known from programs that read it; whether its
     images are the originals to the last bit could not be checked.
 
-    "CVC-300" is frames 149 to 208 of CVC-ColonDB, and "CVC-ColonDB" 359 of its frames, all but 77
-    to 97; bit-identical ones count as often as they occur there. All 62 test frames of
-    CVC-ClinicDB have neighbours of their sequence among the training images: see `sequence`.
+    "CVC-300" is frames 149 to 208 of CVC-ColonDB, and "CVC-ColonDB" is its frames without 77 to 97
+    (359 frames); identical frames count as often as they occur. All 62 test frames of CVC-ClinicDB
+    have neighbours of their sequence among the training images: see `sequence`.
 
     Args:
         root: the folder.

@@ -33,7 +33,7 @@ class Prepared:
         images: uint8 [n, size, size, C].
         masks: uint8 [n, size, size] of class indices.
         insides: int [n, 4], the (top, bottom, left, right) that is image and not padding.
-        digests: str [n, 2], of image and mask see `Dataset.digests`.
+        digests: str [n, 2], the digests of image and mask, see `Dataset.digests`.
     """
 
     samples: list[Sample]
@@ -57,9 +57,9 @@ def prepare(
         channels: of the images; 1 makes them grey.
 
     Raises:
-        UserError: all faults of the dataset at once: missing partners, unreadable files, images
-            and masks of different size, images of other channels, ids that occur twice. Or all
-            masks are empty. Or the cache cannot be written.
+        UserError: problems of the dataset, all at once: images without a mask and masks without an
+            image, unreadable files, images and masks of different size, images with other channels,
+            duplicate ids. Or all masks are empty. Or the cache cannot be written.
     """
     samples = dataset.samples()
     if cache is None:

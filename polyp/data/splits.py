@@ -167,12 +167,12 @@ def take_fraction(ids: list[str], fraction: float, seed: int) -> list[str]:
     With the same seed, smaller fractions are subsets of larger ones.
 
     Raises:
-        UserError: it is less than half an id.
+        UserError: the fraction is less than half an id.
     """
     count = round(fraction * len(ids))
     if ids and not count:
         raise UserError(
-            f"data.train_fraction={fraction}: this is none of {len(ids)} training images"
+            f"data.train_fraction={fraction}: this is none of the {len(ids)} training images"
         )
     kept = np.random.default_rng(seed).permutation(len(ids))[:count]
     return [ids[position] for position in sorted(kept)]
@@ -181,7 +181,7 @@ def take_fraction(ids: list[str], fraction: float, seed: int) -> list[str]:
 def read_split(path: str | Path, samples: list[Sample]) -> Split:
     """A split from a `split.json`, checked against the dataset.
 
-    Images of the dataset that the file doesn't name are left out.
+    Images of the dataset that the file does not name are not used.
 
     Raises:
         UserError: the file is missing, not of this form, names images that the dataset doesn't

@@ -1,4 +1,4 @@
-"""Taking a trained network away, as a file that needs none of this code: ONNX or torch.export."""
+"""Exports a trained network as a file that works without this package: ONNX or torch.export."""
 
 import hashlib
 import importlib.util
@@ -63,7 +63,7 @@ def export(run: str, output: str, overwrite: bool = False) -> float:
     examples = [_image(trained, batch) for batch in (1, 3)]
     with torch.no_grad():
         expected = [logits_of(trained.model, image, trained.task) for image in examples]
-    # In the usual layout: whoever reads the file has a layout of their own.
+    # In the usual memory layout: the programs that read the file choose their own.
     plain = ordinary(trained.model).to(memory_format=torch.contiguous_format)
     # A batch of 1 would be taken to be always 1.
     example = {"args": (_image(trained, 2),), "dynamic_shapes": ({0: Dim("batch")},)}
@@ -86,7 +86,7 @@ def export(run: str, output: str, overwrite: bool = False) -> float:
 
 
 def describe(run: RunFolder, trained: Trained) -> dict[str, str]:
-    """What a user of the file has to know, as the file's metadata."""
+    """The metadata of the file: everything that its user has to know."""
     with run.best.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
@@ -106,7 +106,7 @@ def describe(run: RunFolder, trained: Trained) -> dict[str, str]:
 
 
 def _output(task: Task) -> dict[str, str]:
-    """What the file's logits mean."""
+    """The meaning of the file's logits."""
     if isinstance(task, Binary):
         return {
             "output": f"logits; the probability of {task.foreground[0]} is their sigmoid",
@@ -153,7 +153,7 @@ def _write_onnx(model: nn.Module, example: dict, path: Path, metadata: dict[str,
 
 def _write_pt2(model: nn.Module, example: dict, path: Path, metadata: dict[str, str]) -> Network:
     program = torch.export.export(model, **example)
-    # Not to the file at once: of a full disk, torch's writer says only that it has failed.
+    # Not written to the file directly, because torch's writer does not report a full disk.
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={"metadata.json": json.dumps(metadata)})
     path.write_bytes(content.getbuffer())
@@ -170,8 +170,8 @@ def _check_installed(*packages: str) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporters say about themselves."""
-    # Their progress; and that torchvision, whose operators are not used, is not there.
+    """Hides the exporters' messages about themselves."""
+    # Progress bars, and the message that torchvision is missing, whose operators are not used.
     names = "onnxscript", "onnx_ir", "torch.onnx._internal.exporter._registration"
     loggers = {logging.getLogger(name): logging.getLogger(name).level for name in names}
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""Which images a user means, and reading them whatever they are."""
+"""Finds and reads the images of `input=`."""
 
 import glob
 import io
@@ -19,37 +19,37 @@ from polyp.errors import UserError
 log = logging.getLogger(__name__)
 
 ENDINGS = " ".join(sorted(SUFFIXES))
-MAX_NAMES = 5  # of files that are left out, in one line of the log
+MAX_NAMES = 5  # names of skipped files in one line of the log
 
 
 class Found(NamedTuple):
-    """An image file, and the name that its results get: its path below what was asked for."""
+    """An image file, and the name of its results: its path relative to the folder of `input=`."""
 
     path: Path
     name: str
 
 
 class Search:
-    """Looks for images, and keeps account of what it leaves out.
+    """Looks for images, and records skipped files.
 
     Args:
         recursive: look into subfolders too. Links to folders are not followed.
-        without: a folder that is not looked into: that of the results.
+        without: the folder of the results, which is not searched.
     """
 
     def __init__(self, recursive: bool, without: Path):
         self.recursive, self.without = recursive, without.resolve()
-        self.left_out: dict[str, list[str]] = {}  # by reason
+        self.skipped: dict[str, list[str]] = {}  # by reason
 
     def __call__(self, asked: str | Sequence[str]) -> list[Found]:
         """The images of a file, a folder, a glob pattern, or a list of these, without repetition.
 
-        Hidden files are passed over in silence. The results of a file are named by the file, those
-        of a folder by the path below it, and those of a pattern by the path below the part of it
-        that has no wildcards.
+        Hidden files are ignored. The results of a file have the name of the file, those of a folder
+        the path relative to it, and those of a pattern the path relative to the part of the pattern
+        without wildcards.
 
         Raises:
-            UserError: something that was asked for does not exist or holds no image.
+            UserError: a part of the input does not exist or has no image.
         """
         places = asked if isinstance(asked, list | tuple | ListConfig) else [asked]
         if not places:
@@ -66,11 +66,11 @@ class Search:
                 found.setdefault(image.path, image)
         return list(found.values())
 
-    def tell(self) -> None:
-        """Logs what was left out, a line per reason."""
-        for reason, names in self.left_out.items():
+    def log_skipped(self) -> None:
+        """Logs the skipped files, a line per reason."""
+        for reason, names in self.skipped.items():
             more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-            log.info("skipped, %s: %s%s", reason, ", ".join(names[:MAX_NAMES]), more)
+            log.info("skipped (%s): %s%s", reason, ", ".join(names[:MAX_NAMES]), more)
 
     def _at(self, place: str) -> Iterator[Found]:
         path = Path(place)
@@ -102,27 +102,27 @@ class Search:
                 continue
             if path.is_dir():
                 if path.resolve() == self.without:
-                    self._leave_out("as the results go there", name)
+                    self._skip("the results go there", name)
                 elif not self.recursive:
-                    self._leave_out("as recursive=true looks into folders", name)
+                    self._skip("use recursive=true to read subfolders", name)
                 elif path.is_symlink():
-                    self._leave_out("as links to folders are not followed", name)
+                    self._skip("links to folders are not followed", name)
                 else:
                     yield from self._in(path, top)
             elif path.suffix.lower() in SUFFIXES:
                 yield Found(path, name.as_posix())
             else:
-                self._leave_out(f"as images end with {ENDINGS}", name)
+                self._skip(f"images end with {ENDINGS}", name)
 
-    def _leave_out(self, reason: str, name: Path) -> None:
-        self.left_out.setdefault(reason, []).append(str(name))
+    def _skip(self, reason: str, name: Path) -> None:
+        self.skipped.setdefault(reason, []).append(str(name))
 
 
 def read_on_black(path: Path, content: bytes | None = None) -> np.ndarray:
-    """The colour image in a file as `read_image` reads it, uint8 [H, W, 3], but where it is
-    transparent black shines through, as around the round picture of many a scope."""
+    """The colour image in a file as `read_image` reads it, uint8 [H, W, 3], but with transparent
+    pixels on black, which occur around the round picture of many scopes."""
     source = path if content is None else io.BytesIO(content)
-    # Of what is wrong with a file `read_image` tells.
+    # `read_image` reports problems of the file.
     faults = OSError, ValueError, SyntaxError, Image.DecompressionBombError
     with suppress(*faults), Image.open(source) as image:
         if getattr(image, "n_frames", 1) == 1 and image.has_transparency_data:

@@ -1,4 +1,4 @@
-"""The trained network of a run, as predict and export need it."""
+"""Loads the trained network of a run for prediction and export."""
 
 import copy
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from polyp.tasks import Task
 
 @dataclass(frozen=True)
 class Trained:
-    """A network, and what it was trained to take and to give.
+    """A trained network, and the format of its images and logits.
 
     Attributes:
         model: maps images [B, channels, S, S] to logits [B, task.channels, S, S], S = image_size;
@@ -51,8 +51,8 @@ def load_trained(run: RunFolder) -> Trained:
 
 
 def ordinary(model: nn.Module) -> nn.Module:
-    """A copy of a network that is as fast as can be: `collapse`, where it is built from our layers;
-    a library's consists of ordinary layers already."""
+    """A fast copy of a network for inference: `collapse` if it is built from our layers; networks
+    of libraries already consist of ordinary layers."""
     if any(isinstance(module, ExpandedConv | Norm) for module in model.modules()):
         return collapse(model)
     with torch.no_grad():
@@ -71,5 +71,5 @@ def logits_of(model: nn.Module, image: Tensor, task: Task) -> Tensor:
     if shape != expected:
         raise UserError(f"the run's network gives {shape} for its logits; {expected} is needed")
     if not logits.isfinite().all():
-        raise UserError("the run's network gives logits that are not finite: it is unusable")
+        raise UserError("the run's network gives logits that are not finite; train it again")
     return logits

@@ -1,4 +1,4 @@
-"""Faults of what is written, told in the words of the command line."""
+"""Reports errors of writing with the option that names the output."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

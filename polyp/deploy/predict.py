@@ -1,4 +1,4 @@
-"""Finding polyps, or what else a network was trained on, in images from anywhere."""
+"""Segments images with a trained network and writes masks, overlays and a table."""
 
 import csv
 import logging
@@ -32,19 +32,19 @@ BITS = {False: None, True: np.uint8, 8: np.uint8, 16: np.uint16}  # of probabili
 
 
 def predict_files(config: DictConfig) -> None:
-    """Writes masks, overlays and predictions.csv of images; configs/predict.yaml says how.
+    """Writes masks, overlays and predictions.csv of images, see configs/predict.yaml.
 
     One image is in memory at a time. A file that cannot be read is reported and skipped.
 
     Raises:
-        UserError: at the end, if a file could not be read; at once, if nothing can be done.
+        UserError: at the end, if a file could not be read; at once, if an option is wrong.
     """
     run = RunFolder.open(str(config.run))
     output = _free_output(config.output)
     angles, depth = _angles(config), BITS[config.probabilities]
     search = Search(config.recursive, without=output)
     images = search(config.input)
-    search.tell()
+    search.log_skipped()
     trained = load_trained(run)
     predictor = Predictor(
         trained,
@@ -58,7 +58,7 @@ def predict_files(config: DictConfig) -> None:
         logging_redirect_tqdm(),
         writing(str(output)),
         atomic_path(output / "predictions.csv") as temporary,
-        # Names of files may hold bytes that are no text.
+        # File names may contain bytes that are not text.
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as table,
     ):
         faults = _predict(predictor, images, writer, table)
@@ -91,7 +91,7 @@ def _predict(predictor: Predictor, images: list[Found], writer: "Writer", table:
 
 
 class Writer:
-    """Writes what is found in images below a folder, each under the image's own name.
+    """Writes the results of images to a folder, under the images' names.
 
     Args:
         folder: where to.
@@ -104,7 +104,7 @@ class Writer:
         self.owners: dict[str, Path] = {}  # of names of masks
 
     def claim(self, image: Found) -> None:
-        """Raises UserError if another image has an equal name but for its ending."""
+        """Raises UserError if another image has the same name with another ending."""
         owner = self.owners.setdefault(_renamed(image, ""), image.path)
         if owner is not image.path:
             raise UserError(f"{image.path}: would get the same mask file as {owner}")

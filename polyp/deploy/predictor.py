@@ -1,4 +1,4 @@
-"""What a trained network finds in an image of any size, and how far that turns with the image."""
+"""Predicts masks of images of any size, and measures whether they turn with the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from polyp.geometry import disc, from_square, rotate_image, rotate_mask, to_squa
 
 
 class Measures(NamedTuple):
-    """What is told of a mask, each in [0, 1].
+    """Measures of a mask, each in [0, 1].
 
     area: the part of the image that it covers. confidence: the mean probability of its pixels;
     None if it has none. agreement: see `Prediction`.
@@ -36,8 +36,8 @@ class Prediction:
         agreements: per class, the mean over the angles of Dice(R f(x), f(R x)), in [0, 1]: how far
             the mask turns with the image. As in the rotation sweep of the evaluation, it is taken
             at the network's image size, inside the inscribed disc, without padding. An angle at
-            which both masks are empty, or both fill all that is compared, says nothing and does not
-            count. None where no angle counts, and for an image of one colour, which nothing turns.
+            which both masks are empty, or both are full, does not count. None if no angle counts,
+            and for an image of a single colour, which looks the same at all angles.
     """
 
     probabilities: np.ndarray

@@ -32,18 +32,18 @@ def evaluate(
     """Score a model on a test set and turn its images.
 
     Args:
-        model: maps images to logits, and lies on `device`; its train or eval mode is left as found.
-        task: what the logits mean.
+        model: maps images to logits, on `device`; its train or eval mode is not changed.
+        task: the meaning of the logits.
         batches: yields {"image": float [B, C, S, S] in [0, 1], "mask": class indices [B, 1, S, S],
             "id": B names} and, where known, "group": B names and "valid": bool [B, 1, S, S], False
             on padding.
         metrics: by name.
         angles: of the rotation sweep in degrees, counter-clockwise.
         test_set: its name.
-        part_angles: those at which the losses are measured apart, see `Sweep`.
-        stride: of the network, for the shift consistency: it takes image sizes that are multiples
-            of it. None: no shifts.
-        sample: ids of the images at which the losses and the shifts are measured. None: all.
+        part_angles: angles at which the parts of the loss are measured, see `Sweep`.
+        stride: stride of the network, for the shift consistency; image sizes are multiples of it.
+            None: no shifts.
+        sample: ids of the images for which the parts and the shifts are measured. None: all.
 
     The scores and the sweep share f(x): n images at a angles take n × a forward passes with 0
     among the angles, else n × (a + 1). Each image of the sample takes two more per part angle, and
@@ -78,7 +78,7 @@ def evenly_spaced(ids: Sequence[str], count: int | None) -> set[str]:
 
 
 def predicted_maps(task: Task, logits: Tensor, batch: dict[str, Tensor]) -> Maps:
-    """What the metrics see of a batch from `to_device`."""
+    """The maps of a batch from `to_device`, for the metrics."""
     return Maps(
         probabilities=task.probabilities(logits.float()),
         masks=task.masks(logits),

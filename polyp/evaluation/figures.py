@@ -28,24 +28,24 @@ from polyp.style import (
     YELLOW,
 )
 
-# Of pixels in both masks, only in the one found, only in the reference.
+# Colours of pixels in both masks, only in the predicted mask, only in the reference mask.
 DIFFERENCES = (SKY, YELLOW, VERMILLION)
 
 
 def equivariance_figure(sweep: Sweep, title: str, has_truth: bool = True) -> Figure:
-    """Consistency against the rotation angle: a box per angle, the means, and what the
-    interpolation of masks alone would leave.
+    """Consistency against the rotation angle: a box per angle, the means, and the upper bound: the
+    true masks turned there and back.
 
-    Multiples of 90° beyond 90° are told in words, if the other angles lie within a quarter turn.
-    Without true masks (`has_truth`) nothing is said of their interpolation.
+    If the other angles are within a quarter turn, multiples of 90° beyond 90° are not drawn but
+    given below the axes. Without true masks (`has_truth`) there is no upper bound.
     """
     order = np.argsort(sweep.angles)
     angles = np.array(sweep.angles)[order]
     dice, masks = defined_means(sweep.dice)[:, order], sweep.masks.mean(axis=2)[:, order]
     within = angles <= 90
-    told = {}
+    noted = {}
     if (angles[~within] % 90 == 0).all() and within.sum() > 1:
-        told = {f"{angle:g}°": dice[:, angles == angle] for angle in angles[~within]}
+        noted = {f"{angle:g}°": dice[:, angles == angle] for angle in angles[~within]}
         angles, dice, masks = angles[within], dice[:, within], masks[:, within]
     span = max(np.ptp(angles), 10.0)
     # Boxes side by side, but no hairlines where two angles are close, and no slabs where few are.
@@ -78,12 +78,12 @@ def equivariance_figure(sweep: Sweep, title: str, has_truth: bool = True) -> Fig
             markersize=5 if len(angles) <= 40 else 3,
         )
         axes.set_title(title, loc="left")
-        axes.set_ylabel("consistency: Dice of\nrotated mask and mask of rotated image")
+        axes.set_ylabel("consistency: Dice of rotated mask\nand mask of rotated image")
         axes.set_xlim(angles[0] - width, angles[-1] + width)
         whiskers = [value for line in boxes["whiskers"] for value in line.get_ydata()]
         lowest = _axis_start([*whiskers, *means, *masks.mean(axis=0)])
         axes.set_ylim(lowest - 0.02 * (1 - lowest), 1 + 0.02 * (1 - lowest))
-        notes = _notes(dice, told, lowest)
+        notes = _notes(dice, noted, lowest)
         axes.set_xlabel("\n".join(["rotation angle (degrees)", *filter(None, [notes])]))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=13, steps=[1, 1.5, 3, 4.5, 10]))
         axes.yaxis.set_major_locator(MultipleLocator(0.2 if lowest < 0.5 else 0.1))
@@ -107,13 +107,13 @@ def equivariance_figure(sweep: Sweep, title: str, has_truth: bool = True) -> Fig
     return figure
 
 
-def _notes(dice: np.ndarray, told: dict[str, np.ndarray], lowest: float) -> str:
-    """What the axes do not show, in words: other angles, and values that are not drawn.
+def _notes(dice: np.ndarray, noted: dict[str, np.ndarray], lowest: float) -> str:
+    """Notes on what the axes do not show: other angles, and values that are not drawn.
 
-    dice: the consistencies that are drawn; told: those of other angles, by angle; lowest: where
-    the axis starts.
+    dice: the consistencies that are drawn; noted: those of other angles, by angle; lowest: the
+    start of the axis.
     """
-    means = {name: defined_mean(values) for name, values in told.items()}
+    means = {name: defined_mean(values) for name, values in noted.items()}
     words = [f"{n} undefined" if mean is None else f"{n} {mean:.3f}" for n, mean in means.items()]
     notes = [f"mean at {', '.join(words)}"] if words else []
     counts = {
@@ -125,13 +125,12 @@ def _notes(dice: np.ndarray, told: dict[str, np.ndarray], lowest: float) -> str:
 
 
 def _axis_start(values: Sequence[float]) -> float:
-    """The tenth at or below the lowest value, at most 0.8: boxes fill the axes, and outliers alone
-    do not squash them."""
+    """The tenth at or below the lowest value, at most 0.8, so that the boxes fill the axes."""
     return min(0.8, np.floor(10 * np.nanmin(values) + 1e-9) / 10)
 
 
 def rotation_error_figure(angles: Sequence[float], errors: dict[str, Sequence[float]]) -> Figure:
-    """Relative equivariance error against the rotation angle, a curve a layer family."""
+    """Relative equivariance error against the rotation angle, a curve per layer family."""
     colours = ("black", ORANGE, SKY, BLUE, VERMILLION, GREEN)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12, 6))
@@ -157,7 +156,7 @@ def rotation_error_figure(angles: Sequence[float], errors: dict[str, Sequence[fl
 
 
 def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
-    """A row an example: image, truth and prediction, then each rotation with its two masks."""
+    """A row per example: image, truth and prediction, then each rotation with its two masks."""
     rows, columns = len(examples), 3 + 2 * len(examples[0].turned)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(0.8 + 2.5 * columns, 1.7 + 2.75 * rows))
@@ -176,7 +175,7 @@ def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
                 masks = overlay(turned.image, turned.found, turned.rotated, turned.region)
                 panels += [
                     (f"rotated by {turned.angle:g}°", turned.image, ""),
-                    (f"masks at {turned.angle:g}°", masks, _told(turned.consistency)),
+                    (f"masks at {turned.angle:g}°", masks, _consistency_text(turned.consistency)),
                 ]
             for axes, (name, picture, caption) in zip(row, panels, strict=True):
                 axes.imshow(picture)
@@ -191,10 +190,8 @@ def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
         figure.legend(
             handles=[
                 Patch(color=SKY, label="in both masks"),
-                Patch(
-                    color=YELLOW, label="only in the prediction, or the mask of the rotated image"
-                ),
-                Patch(color=VERMILLION, label="only in the truth, or the rotated mask"),
+                Patch(color=YELLOW, label="only in the prediction or mask of the rotated image"),
+                Patch(color=VERMILLION, label="only in the truth or rotated mask"),
             ],
             loc="outside lower center",
             ncols=3,
@@ -202,12 +199,12 @@ def predictions_figure(examples: Sequence[Example], title: str) -> Figure:
     return figure
 
 
-def _told(consistency: float) -> str:
+def _consistency_text(consistency: float) -> str:
     return "consistency undefined" if np.isnan(consistency) else f"consistency {consistency:.3f}"
 
 
 def shortened(id: str, most: int = 20) -> str:
-    """An image's id for a label; of a long one the start."""
+    """An image's id for a label; a long id is cut."""
     return id if len(id) <= most else id[: most - 1] + "…"
 
 

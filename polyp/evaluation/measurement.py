@@ -1,4 +1,4 @@
-"""Measuring the equivariance of any network: the part of polyp that others may want alone."""
+"""Measures the equivariance of any network, also outside of this package's runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ QUARTER_TURN = tuple(range(0, 91, 5))
 
 @dataclass(frozen=True)
 class Equivariance:
-    """What `equivariance` measured; see `Sweep` and `Shifts` for the definitions.
+    """The result of `equivariance`; see `Sweep` and `Shifts` for the definitions.
 
     Attributes:
-        sweep: per image, angle and class.
-        shifts: per image, shift and class; None if no stride was given.
-        has_truth: whether true masks were given; without them nothing is said of `dice_truth`.
+        sweep: values per image, angle and class.
+        shifts: values per image, shift and class; None if no stride was given.
+        has_truth: whether true masks were given; without them there is no `dice_truth`.
     """
 
     sweep: Sweep
@@ -81,18 +81,18 @@ def equivariance(
         result.plot().savefig("equivariance.png")
 
     Args:
-        model: any module from images [B, C, S, S] to logits; it is left in its mode.
-        images: floats in [0, 1], [N, C, S, S], square.
+        model: any module from images [B, C, S, S] to logits; its train or eval mode is kept.
+        images: square images [N, C, S, S], floats in [0, 1].
         masks: class indices [N, S, S], if known.
         angles: in degrees, counter-clockwise.
-        task: what the logits mean; None: one logit against the background.
-        stride: if given, the shift consistency is measured too: the network takes image sizes that
-            are multiples of it.
+        task: the meaning of the logits; None: one logit, foreground against background.
+        stride: the factor by which the network reduces the resolution; if given, the shift
+            consistency is measured too.
         batch_size: images per forward pass.
-        device: where the images go; None: where the model's first parameter is, or the CPU.
+        device: the device of the images; None: that of the model's first parameter, or the CPU.
 
     Raises:
-        ValueError: images or masks are of another shape, or no angle turns anything.
+        ValueError: images or masks have another shape, or no angle turns anything.
     """
     images = torch.as_tensor(np.asarray(images) if not isinstance(images, Tensor) else images)
     if images.ndim != 4 or images.shape[2] != images.shape[3] or not len(images):

@@ -1,9 +1,9 @@
-"""The rotation sweep: do the masks turn with the image, and if not, what is lost where?
+"""The rotation sweep: do the masks turn with the image, and if not, where is the loss?
 
 Related measures: EQ-R of T. Karras et al., Alias-Free Generative Adversarial Networks, NeurIPS 2021
 (a signal-to-noise ratio of rotated outputs); the Lie derivative of N. Gruver et al., The Lie
 Derivative for Measuring Learned Equivariance, ICLR 2023; T. Edixhoven et al., Using and Abusing
-Equivariance, ICCVW 2023 (networks that are exact at 90° and not between); the Rotation Difference
+Equivariance, ICCVW 2023 (networks that are exact at 90° only); the Rotation Difference
 of PreCM (arXiv 2411.01624). Here it is the Dice of masks, which is what a user of the masks sees.
 """
 
@@ -36,16 +36,14 @@ class Sweep:
         classes: names of the foreground classes.
         angles: in degrees, counter-clockwise.
         dice: the consistency, Dice(R f(x), f(R x)): float64 [images, angles, classes]. It is
-            undefined (nan) where both masks are empty, or both are full: they would agree whatever
-            the network does.
+            undefined (nan) where both masks are empty, or both are full: such masks always agree.
         dice_truth: Dice(f(R x), R t), [images, angles, classes].
         masks: the interpolation of masks, Dice(R⁻¹ R t, t), [images, angles, classes].
         logit_error: ‖R g(x) − g(R x)‖ / ‖g(R x)‖ of the logits g, which needs no threshold:
             float64 [images, angles].
         part_angles: the angles at which the two below are measured.
-        image: Dice(f(x), f(R⁻¹ R x)), what resampling the image twice changes:
-            [images, part_angles, classes]; nan where undefined, and at images that are not in the
-            sample.
+        image: Dice(f(x), f(R⁻¹ R x)), the effect of resampling the image twice:
+            [images, part_angles, classes]; nan if undefined, and for images outside the sample.
         corners: Dice(f(x), f(x without the corners that R loses)), the same shape.
     """
 
@@ -92,13 +90,14 @@ class Sweep:
     def summary(self) -> dict:
         """What metrics.json says of the sweep.
 
-        All are means over the images, each of them the mean over its classes and angles where the
-        measure is defined. mean: the consistency over all angles but multiples of 360°. min: the
-        lowest mean of an angle. at_90: the mean at 90°, None if that isn't among the angles.
-        off_grid, dice_truth, logit_error: over the angles that are no multiples of 90°; None
-        without such. undefined: the share of images and angles off the grid (or of all, without
-        such) at which the consistency is undefined. ceiling: the mean of `masks`. parts: see
-        `parts`. by_class: mean, min, at_90 and off_grid of each class, where there are several.
+        All are means over the images; the value of an image is the mean over the classes and angles
+        for which the measure is defined. mean: the consistency over all angles except multiples of
+        360°. min: the mean at the worst angle. at_90: the mean at 90°, None if 90° is not measured.
+        off_grid, dice_truth, logit_error: over the angles that are not multiples of 90°; None if
+        there are none. undefined: the share of images and angles off the grid (or of all angles, if
+        there are none) at which the consistency is undefined. ceiling: the upper bound, the mean of
+        `masks`. parts: see `parts`. by_class: mean, min, at_90 and off_grid of each class, if there
+        are several.
         """
         turned, off = turning(self.angles), off_grid(self.angles)
         counted = self.dice[:, off if off.any() else turned]
@@ -154,16 +153,16 @@ class Sweep:
 def decomposition(
     consistency: np.ndarray, *, masks: np.ndarray, image: np.ndarray, corners: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What is lost of the consistency, and where; each as a Dice: 1 means that nothing is lost.
+    """The parts of the loss of consistency, each as a Dice: 1 means that nothing is lost.
 
     Args: as in the attributes of `Sweep`, [images, angles] or any other shape, the same for all.
 
     Returns:
         masks, image, corners: as given. network: what would remain without these three losses,
         1 − (1 − consistency) + (1 − masks) + (1 − image) + (1 − corners). The masks and the image
-        are resampled twice for their parts and once for the consistency, so the network's own loss
-        is rather under- than overestimated, and a value may be slightly above 1. All four are nan
-        where one of the given is: their means are over the same images and angles.
+        are resampled twice for their parts but once for the consistency, so the network's own loss
+        is rather underestimated, and the value may be slightly above 1. If one of the given values
+        is nan, all four are nan, so that their means are over the same images and angles.
     """
     network = consistency + (1 - masks) + (1 - image) + (1 - corners)
     parts = {"masks": masks, "image": image, "corners": corners, "network": network}
@@ -180,12 +179,12 @@ def rotation_sweep(
 ) -> Sweep:
     """Rotate every image by every angle and compare the masks that the model finds.
 
-    model: maps images to logits, and lies on `device`; its train or eval mode is left as found.
+    model: maps images to logits, on `device`; its train or eval mode is not changed.
     batches: yields {"image": float [B,C,S,S] in [0,1], "mask": class indices [B,1,S,S], "id": B
         names} and, where images have padding, "valid": bool [B,1,S,S], false there.
     angles: degrees, counter-clockwise. At least one must not be a multiple of 360.
-    task: what the logits mean; None: a binary task.
-    part_angles: those of them at which the losses of the image and its corners are measured too.
+    task: the meaning of the logits; None: a binary task.
+    part_angles: angles at which the losses by the image and its corners are measured too.
 
     f(x) is computed once per image and serves as the answer at 0° too: n images at a angles take
     n × a forward passes with 0 among the angles, n × (a + 1) without, and two more for each of the
@@ -295,14 +294,14 @@ def relative_error(one: Tensor, other: Tensor, region: Tensor) -> Tensor:
 
 
 def check_angles(angles: Sequence[float]) -> list[float]:
-    """The angles as floats; refuses a list in which nothing turns, or one rotation stands twice."""
+    """The angles as floats; rejects a list without a rotation, or with the same rotation twice."""
     angles = [float(angle) for angle in angles]
     if not all(map(math.isfinite, angles)):
         raise UserError(f"angles {angles} of the rotation sweep must be finite numbers of degrees")
     if all(is_full_turn(angle) for angle in angles):
         raise UserError(
-            f"angles {angles} of the rotation sweep hold no rotation: "
-            "name at least one that is not a multiple of 360"
+            f"angles {angles} of the rotation sweep contain no rotation: "
+            "give at least one that is not a multiple of 360"
         )
     turns = [angle % 360 for angle in angles]
     for index, (angle, turn) in enumerate(zip(angles, turns, strict=True)):

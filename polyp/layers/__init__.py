@@ -1,4 +1,4 @@
-"""Layer families: what makes a network equivariant, and under which group."""
+"""Layer families, which make a network equivariant under a group."""
 
 from polyp.layers.expanded_conv import ExpandedConv
 from polyp.layers.family import LayerFamily, Norm

@@ -1,4 +1,4 @@
-"""Convolution with a kernel that is computed from its weights: what equivariance comes down to."""
+"""Convolution with a kernel that is computed from its weights, as in all equivariant layers."""
 
 from abc import ABC, abstractmethod
 
@@ -8,12 +8,12 @@ from torch.nn import functional
 
 
 class ExpandedConv(nn.Module, ABC):
-    """A convolution without bias, zero outside the image, whose kernel follows from its parameters.
+    """A convolution without bias and with zero padding, whose kernel is computed from parameters.
 
-    In training the kernel is made anew in each step. In evaluation without gradients it is kept,
-    together with the parameters and buffers that it was made from, and used for as long as all of
-    them have the same values, types and devices. (The values themselves are compared: they can
-    change without a trace in version counters or identities, by `weight.data` for instance.)
+    In training the kernel is computed in each step. In evaluation without gradients it is cached,
+    together with the parameters and buffers that it was computed from, and reused while they have
+    the same values, types and devices. (The values are compared, because version counters and
+    identities do not show all changes, for example by `weight.data`.)
 
     Args:
         stride: pixels from one output to the next.
@@ -30,7 +30,7 @@ class ExpandedConv(nn.Module, ABC):
         """The kernel, for an ordinary convolution: [out_channels, in_channels / groups, k, k]."""
 
     def kernel(self) -> Tensor:
-        """The kernel, as `expand` makes it: kept if possible, or else expanded."""
+        """The kernel from `expand`, or from the cache."""
         if torch.compiler.is_compiling():
             return self._expand()
         if self.training or torch.is_grad_enabled():

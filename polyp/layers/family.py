@@ -1,4 +1,4 @@
-"""What a layer family offers: all that a network needs to know about its symmetry group."""
+"""The base class of layer families: all layers of a network that depend on the symmetry group."""
 
 from abc import ABC, abstractmethod
 
@@ -12,11 +12,11 @@ PROJECTIONS = ("max", "mean", "none")
 
 
 class LayerFamily(ABC):
-    """The layers of one group of rotations (and perhaps reflections), for a network to be built of.
+    """The layers of one group of rotations (and perhaps reflections), to build networks from.
 
-    Feature fields travel as plain tensors [B, C·|G|, H, W], field-major: the |G| orientations of
-    one field are neighbours. A skip connection is therefore `torch.cat`, and the layout is the
-    one of the regular representation in e2cnn.
+    Feature fields are plain tensors [B, C·|G|, H, W], field-major: the |G| orientations of one
+    field are neighbours. A skip connection is therefore `torch.cat`, and the layout is that of the
+    regular representation in e2cnn.
 
     Args:
         kernel_size: side of the square kernels, in pixels; odd.
@@ -48,11 +48,11 @@ class LayerFamily(ABC):
         Args:
             in_fields: feature fields of the input.
             fields: feature fields of the output.
-            kernel_size: side of the kernels, in pixels; odd. None is the family's own.
+            kernel_size: side of the kernels, in pixels; odd. None: that of the family.
             stride: pixels from one output to the next. A stride s above 1 is exactly equivariant
                 under rotations by 90° where H and W are multiples of s, plus 1: the outputs then
                 lie symmetrically about the middle of the image.
-            groups: into how many parts the fields are divided, each convolved by itself.
+            groups: the number of parts into which the fields are divided, as in `nn.Conv2d`.
 
         Raises:
             UserError: (a ValueError) an impossible argument.
@@ -106,8 +106,8 @@ class LayerFamily(ABC):
     def size_multiple(self, depth: int) -> int:
         """H and W must be multiples of this for a network that pools `depth` times.
 
-        At other sizes the last row and column fall out of the pooling, on one side only, and the
-        network is no longer equivariant (not by rounding: its outputs differ in the first digit).
+        At other sizes pooling drops the last row and column, on one side only, and the network is
+        not equivariant: its outputs differ in the first digit.
         """
         return 2**depth
 
@@ -126,7 +126,7 @@ class Norm(nn.Module, ABC):
 
     @abstractmethod
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """What it does in evaluation: y = scale · x + shift, one of each per channel."""
+        """Its effect in evaluation: y = scale · x + shift, with one scale and shift per channel."""
 
 
 class FieldBatchNorm(Norm):

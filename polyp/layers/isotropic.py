@@ -18,8 +18,8 @@ from polyp.layers.steerable_basis import SteerableBasis
 class IsotropicLayers(LayerFamily):
     """Convolutions with one weight for each ring of a kernel; a field is a channel (|G| = 1).
 
-    Such a kernel is the same in all rotations and reflections, so the features of a turned image
-    are the turned ones, but no edge can be told from one in another direction by a single kernel.
+    Such a kernel is the same in all rotations and reflections, so the features turn with the image,
+    but a single kernel cannot tell edges of different directions apart.
     A ring is a Gaussian of σ = 0.6 pixels about each whole radius, as in steerable convolutions,
     and the kernel is faded out as in `SE2Layers`. SRE-Conv has one weight for each band of radii,
     which is less alike in all directions.

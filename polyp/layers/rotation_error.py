@@ -1,4 +1,4 @@
-"""How far a layer family is from equivariant between the pixels: one number an angle."""
+"""The equivariance error of a layer family: one number per angle."""
 
 from collections.abc import Sequence
 

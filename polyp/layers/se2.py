@@ -18,12 +18,12 @@ from polyp.layers.offset import random_offset
 class SE2Layers(GroupLayers):
     """Convolutions with kernels turned by multiples of 360°/N.
 
-    Between the pixels, a kernel is the sum of one basis function for each weight, within a disc:
-    turned by other than 90°, the corners of a square would leave it, and nothing could take their
-    place. `bilinear` is the interpolation of Bekkers et al., in a disc with a sharp edge. Turned
-    by other than 90° such a kernel is blurred, and its edge falls on other pixels; so the
-    rotations of one kernel differ, and the network is less equivariant. The smooth bases, in a
-    disc with a soft edge, differ far less. What they give up is fine detail in the kernel.
+    Between the pixels, a kernel is a sum of basis functions, one for each weight, within a disc,
+    because the corners of a square would leave the kernel when it turns. `bilinear` is the
+    interpolation of Bekkers et al., in a disc with a sharp edge. At angles that are not multiples
+    of 90° such a kernel is blurred and its edge falls on other pixels; so the rotations of one
+    kernel differ, and the network is less equivariant. The rotations of the smooth bases, in a disc
+    with a soft edge, differ far less, but these kernels have less fine detail.
 
     Args:
         kernel_size: side of the square kernels, in pixels; odd.

@@ -15,11 +15,11 @@ from polyp.layers.se2 import SE2Layers
 class SeparableSE2Layers(SE2Layers):
     """Convolutions whose kernels are products, ψ(v, θ) = ψ(v)·ψ(θ) (Knigge et al. 2022, eq. 10).
 
-    A convolution is two: a pointwise group convolution, from all fields and orientations at a pixel
-    to all others; and a depthwise one, with one k×k kernel a field, turned for each orientation of
-    the field as in `SE2Layers`. From C to C' fields, with the depthwise part first, these are
-    N·C·C' + k²·C weights and N²·C·C' + k²·N·C multiply-adds a pixel, where a dense convolution has
-    k²·N·C·C' and k²·N²·C·C'. The lifting convolution, which has few inputs, is dense.
+    A convolution has two parts: a pointwise group convolution, from all fields and orientations at
+    a pixel to all others; and a depthwise one, with one k×k kernel per field, which is turned for
+    each orientation of the field as in `SE2Layers`. From C to C' fields, with the depthwise part
+    first, there are N·C·C' + k²·C weights and N²·C·C' + k²·N·C MACs per pixel; a dense convolution
+    has k²·N·C·C' and k²·N²·C·C'. The lifting convolution, which has few inputs, is dense.
 
     Args:
         kernel_size: as in `SE2Layers`.

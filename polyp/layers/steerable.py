@@ -1,4 +1,4 @@
-"""Steerable convolutions: kernels from the space of all that are equivariant.
+"""Steerable convolutions: kernels from the space of all equivariant kernels.
 
 M. Weiler and G. Cesa, General E(2)-Equivariant Steerable CNNs, NeurIPS 2019.
 

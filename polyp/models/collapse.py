@@ -1,4 +1,4 @@
-"""From a trained model of any family to the ordinary convolutions that it amounts to."""
+"""Turns a trained model of any family into ordinary convolutions."""
 
 import copy
 
@@ -9,10 +9,10 @@ from polyp.layers import ExpandedConv, Norm
 
 
 def collapse(model: nn.Module) -> nn.Module:
-    """A copy of a model for evaluation: ordinary convolutions, normalisation folded into them.
+    """A copy of a model for evaluation: ordinary convolutions with the normalisation folded in.
 
-    The copy gives the same outputs up to rounding, but has no group structure left, and cannot be
-    trained on in any useful way: nothing ties the rotations of a kernel together any more.
+    The copy gives the same outputs up to rounding, but has no group structure. Do not train it: the
+    rotations of a kernel are independent weights in it.
 
     Args:
         model: any module. It is left as it is. Normalisation is folded where it follows its

@@ -1,4 +1,4 @@
-"""What a model costs."""
+"""The cost of a model."""
 
 import copy
 
@@ -9,11 +9,12 @@ from polyp.models.collapse import collapse
 
 
 def multiply_adds(model: nn.Module, size: int) -> int:
-    """Multiply-adds of its convolutions for one image of size×size pixels, in evaluation.
+    """MACs of the convolutions of a model for one image of size×size pixels, in evaluation.
 
     Args:
-        model: any module on images of `model.in_channels` channels; of 3, if it does not say.
-        size: of the image, in pixels.
+        model: any module on images with `model.in_channels` channels; 3 if there is no such
+            attribute.
+        size: side of the image, in pixels.
     """
     # On the meta device nothing is computed, and no memory taken by the expanded kernels.
     plain = collapse(copy.deepcopy(model).to("meta"))

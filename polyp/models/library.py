@@ -1,4 +1,4 @@
-"""Networks of other libraries, as one config: what this project needs to know beside them."""
+"""Networks of other libraries."""
 
 from torch import Tensor, nn
 

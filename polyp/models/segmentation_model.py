@@ -1,4 +1,4 @@
-"""What all networks have in common: which images they take."""
+"""The base class of all networks, which checks the images."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""What networks have in common that turn their images before another network sees them."""
+"""The base class of models that turn the images of another network."""
 
 import re
 
@@ -23,7 +23,7 @@ class TurnedModel(SegmentationModel):
 
     def __init__(self, model: SegmentationModel, group: str = "c4"):
         if not re.fullmatch(r"d4|c[1-9]\d*", str(group)):
-            raise UserError(f"group={group}: must be c4, d4, or c and a number, as c12")
+            raise UserError(f"group={group}: must be c4, d4, or c and a number, such as c12")
         super().__init__(model.in_channels, model.size_multiple)
         self.model = model
         self.rotations, self.reflections = int(group[1:]), group == "d4"

@@ -1,4 +1,4 @@
-"""Runs in, an archive of their results out."""
+"""Archives the results of runs."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def archive(config: DictConfig) -> str:
         config: configs/archive.yaml.
 
     Returns:
-        What to print: how many runs are archived, and which were left out.
+        The text to print: how many runs are archived, and which were skipped.
 
     Raises:
         UserError: there is no finished run, a run is damaged, or `output` holds something else.
@@ -28,17 +28,17 @@ def archive(config: DictConfig) -> str:
     if not finished:
         raise UserError(f"runs={config.runs}: no run is finished")
     write_archive(finished, output)
-    lines = [f"left out: {run}: unfinished" for run in runs if not run.finished]
+    lines = [f"skipped: {run}: unfinished" for run in runs if not run.finished]
     count = "1 run" if len(finished) == 1 else f"{len(finished)} runs"
     return "\n".join([*lines, f"{count} archived in {output}"])
 
 
 def _check(output: Path) -> None:
     if output.exists() and not output.is_dir():
-        raise UserError(f"output={output}: is a file; name a folder")
+        raise UserError(f"output={output}: is a file; give a folder")
     others = {path.name for path in output.glob("*")} - {MANIFEST, RESULTS}
     if others:
         raise UserError(
-            f"output={output}: holds {min(others)}, which is of no archive; name a new folder, or "
-            "that of an earlier archive"
+            f"output={output}: contains {min(others)}, which is not part of an archive; give a new "
+            "folder, or the folder of an earlier archive"
         )

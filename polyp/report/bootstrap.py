@@ -1,4 +1,4 @@
-"""Intervals of a mean score that count training runs and video sequences as drawn by chance.
+"""Intervals of a mean score, with training runs and video sequences as random samples.
 
 A claim about an architecture must hold for other training runs (seeds) and for other patients or
 sequences (units). Both are crossed: every seed's network is tested on the same images.
@@ -6,17 +6,17 @@ sequences (units). Both are crossed: every seed's network is tested on the same 
 1. Seeds and units are drawn with replacement, independently of each other, and a score counts as
    often as its seed is drawn times its unit is drawn: the pigeonhole bootstrap (Owen, 2007,
    doi:10.1214/07-AOAS122).
-2. That bootstrap makes each factor's variance (n − 1)/n times too small, which matters for three
-   seeds, and counts the interaction of seeds and units about three times, so the draws are scaled
-   to the variance that the mean squares of a two-way table estimate without bias (Cornfield and
-   Tukey, 1956).
-3. Few seeds estimate a variance badly, so the draws are also stretched by the ratio of the
-   quantiles of Student's t to those of the normal distribution, with the degrees of freedom of
-   Satterthwaite (1946): the expanded percentile interval of Hesterberg (2015,
+2. In that bootstrap the variance of each factor is too small by (n − 1)/n, which matters for three
+   seeds, and the interaction of seeds and units counts about three times. Therefore the draws are
+   scaled to the variance that the mean squares of a two-way table estimate without bias (Cornfield
+   and Tukey, 1956).
+3. A variance that is estimated from few seeds is inaccurate. Therefore the draws are also stretched
+   by the ratio of the quantiles of Student's t to those of the normal distribution, with the
+   degrees of freedom of Satterthwaite (1946): the expanded percentile interval of Hesterberg (2015,
    doi:10.1080/00031305.2015.1089789).
 
-Images are not drawn within a unit: a unit that is drawn whole brings the noise of its images along
-(Davison and Hinkley, 1997, section 3.8).
+Images are not resampled within a unit: drawing whole units already includes the noise of their
+images (Davison and Hinkley, 1997, section 3.8).
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ BATCH = 500  # resamples at a time, which bounds the memory where each image is 
 class Interval:
     """Mean of a system's scores over its seeds and images, and a 95 % interval, `low` to `high`.
 
-    one_run: there is one seed only; the interval says how far the mean of this one run would move
+    one_run: there is only one seed. The interval then says how far the mean of this run would move
     with other units, and nothing about other training runs. low and high are nan for a single unit.
     """
 
@@ -54,17 +54,17 @@ class Interval:
 class Difference:
     """Mean of A − B over seeds and images, and a 95 % interval, `low` to `high`.
 
-    seeds: of A and of B. one_run: either has one seed only, so that nothing is said about other
-    runs of it (its seed is not drawn, the other's are); p and p_least are None then. They are None
-    for a single unit as well, where low and high are nan.
+    seeds: numbers of seeds of A and of B. one_run: one of them has only one seed, so the interval
+    says nothing about other runs of it (its seed is not resampled, the other's are); p and p_least
+    are then None. They are also None for a single unit; low and high are then nan.
 
-    p: of the two-sided test that the printed difference is zero. It is the same interval inverted:
-    p is below .05 where the 95 % interval leaves out zero. It is never below 2 / (resamples + 1).
+    p: p value of the two-sided test that the difference is zero. It belongs to the same interval:
+    p is below .05 if the 95 % interval excludes zero. It is never below 2 / (resamples + 1).
 
-    p_least: the smallest p that a test without any assumption on distributions could give for so
-    few units and seeds: 2 / 2^units where signs of the units' differences are flipped, and
-    2 / C(seeds of A + B, seeds of A) where seeds swap systems (2 / 2^seeds for pairs of seeds),
-    whichever is larger. A p below it rests on the t distribution; print the interval.
+    p_least: the smallest p that a test without any assumption about distributions could give for so
+    few units and seeds: 2 / 2^units if the signs of the units' differences are flipped, and
+    2 / C(seeds of A + B, seeds of A) if seeds swap systems (2 / 2^seeds for pairs of seeds),
+    whichever is larger. A smaller p depends on the t distribution; print the interval.
     """
 
     difference: float
@@ -86,13 +86,13 @@ def hierarchical_interval(
 ) -> Interval:
     """The mean of one system's scores, with its interval over seeds and units.
 
-    values: float [seeds, images], the score of each image under each seed. Every image counts the
-    same, so long sequences count more. Where a seed has a run per fold, the folds' test images are
-    pooled before. units: [images], what each image belongs to (sequence, patient, or the image).
-    seed: of the resampling. Ends are not cut off at 0 or 1.
+    values: float [seeds, images], the score of each image for each seed. Every image has the same
+    weight, so long sequences count more. If a seed has a run per fold, the test images of the folds
+    are pooled before. units: [images], the unit of each image (sequence, patient, or the image).
+    seed: seed of the resampling. The ends are not cut off at 0 or 1.
 
-    In simulations (tests/report) with 3 and 5 seeds and 8 to 200 units it covers the truth in about
-    95 % of draws; two seeds that differ more than the sequences do are too few (89 %).
+    In simulations (tests/report) with 3 and 5 seeds and 8 to 200 units it covers the true value in
+    about 95 % of draws. With two seeds that differ more than the sequences do it is 89 %.
 
     Raises ValueError for values of another shape, or that are not finite.
     """
@@ -113,15 +113,15 @@ def paired_difference(
     """The mean of A − B, with its interval over seeds and units, and its p value.
 
     a, b: float [seeds of A, images] and [seeds of B, images], the same images in the same order.
-    Images are paired and units are drawn for both at once. Seeds are drawn for each on its own, as
-    seed 0 of A has nothing in common with seed 0 of B, unless `paired_seeds` says that row s of
-    both shares something drawn by chance (its split). For the rest see `hierarchical_interval`.
+    Images are paired, and the same units are drawn for both. Seeds are drawn for each separately,
+    because seed 0 of A has nothing in common with seed 0 of B, unless `paired_seeds` says that row
+    s of both shares something random (its split). For the rest see `hierarchical_interval`.
     """
     first, second = _Table.of(a, units), _Table.of(b, units)
     seeds = (first.seeds, second.seeds)
     if paired_seeds:
         if first.seeds != second.seeds:
-            raise ValueError(f"paired seeds need as many of A as of B, got {seeds[0]}, {seeds[1]}")
+            raise ValueError(f"paired seeds need equal numbers, got {seeds[0]} and {seeds[1]}")
         tables = [_Table.of(np.asarray(a, float) - np.asarray(b, float), units)]
     else:
         tables = [first, second]
@@ -174,7 +174,7 @@ class _Table:
         return float(self.sums.sum() / (self.seeds * self.images))
 
     def effects(self) -> np.ndarray:
-        """What each seed and unit adds to the mean: float64 [seeds, units], of mean 0.
+        """The contribution of each seed and unit to the mean: float64 [seeds, units], of mean 0.
 
         These are the residuals of the mean as a ratio, sum of scores by number of images, which
         is how units of unequal size enter its variance (Cochran, 1977, chapter 6).
@@ -223,10 +223,10 @@ def _pigeonhole(tables: list[_Table], seed: int, resamples: int) -> np.ndarray:
 def _variance(tables: list[_Table]) -> tuple[float, float]:
     """Variance of the mean (or difference), and its degrees of freedom: steps 2 and 3.
 
-    The units' part is the variance of their effects by their number. It holds once what units and
-    seeds do together (the interaction), so this is taken off the seeds' part. What is taken off is
-    at most either part, which errs towards wide intervals. Degrees of freedom: V² / Σ (V_i² /
-    freedom_i), Satterthwaite's, and no fewer than the part with the fewest has.
+    The part of the units is the variance of their effects divided by their number. It already
+    includes the interaction of units and seeds, which is therefore subtracted from the part of the
+    seeds. At most the smaller part is subtracted, so intervals are rather too wide. Degrees of
+    freedom: V² / Σ (V_i² / freedom_i) (Satterthwaite), at least those of the part with the fewest.
     """
     units = tables[0].units
     fewest = min([units - 1, *(table.seeds - 1 for table in tables if table.seeds > 1)])
@@ -234,7 +234,7 @@ def _variance(tables: list[_Table]) -> tuple[float, float]:
     for table in tables[1:]:
         by_unit = by_unit - table.effects().mean(axis=0)
     of_units = by_unit.var(ddof=1) / units
-    of_seeds, both = 0.0, of_units  # the seeds' part, and that of both with nothing twice
+    of_seeds, both = 0.0, of_units  # the part of the seeds, and the total without the interaction
     squares = of_units**2 / (units - 1)
     for table in tables:
         seeds = table.seeds

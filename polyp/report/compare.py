@@ -1,4 +1,4 @@
-"""Runs in, tables, figures and a page out."""
+"""Compares runs: makes the tables, figures and page of a comparison."""
 
 import shlex
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def compare(config: DictConfig) -> str:
         config: configs/compare.yaml.
 
     Returns:
-        What to print: the table of systems of each test set, and which runs were left out.
+        The text to print: the table of systems of each test set, and the skipped runs.
 
     Raises:
         UserError: there is nothing to compare, or `output` holds something else.
@@ -94,7 +94,7 @@ def compare(config: DictConfig) -> str:
         parts=parts,
         forest=forest,
         colours=DIFFERENCES,
-        left_out=left_out,
+        skipped=left_out,
     )
     files = {"index.html": page.encode()}
     files |= {name: data for figure in forest for name, data in figure.files.items()}
@@ -102,7 +102,7 @@ def compare(config: DictConfig) -> str:
     folder.write(output, files)
 
     lines = [render("table.md", table=part.tables["systems"]) for part in parts]
-    lines += [f"left out: {line}" for line in left_out]
+    lines += [f"skipped: {line}" for line in left_out]
     return "\n".join([*lines, f"the whole comparison: {output / 'index.html'}"])
 
 

@@ -20,9 +20,9 @@ Pair = tuple[str, str]  # labels of systems
 class Comparison:
     """How much higher a scores than b, on the images where the measure is defined for all runs.
 
-    measure: a name of `polyp.report.measures`. declared: it belongs to the family that is tested.
-    p_holm: p corrected over the family. second_opinion: of a mixed model, where both systems have
-    at least three seeds.
+    measure: a name of `polyp.report.measures`. declared: it belongs to the family of tests.
+    p_holm: p corrected over the family. second_opinion: by a mixed model, if both systems have at
+    least three seeds.
     """
 
     a: System
@@ -35,7 +35,7 @@ class Comparison:
 
     @property
     def p(self) -> float | None:
-        """None if it was not declared, or a system has one run only."""
+        """None if it was not declared, or one system has only one run."""
         return self.estimate.p if self.declared else None
 
 
@@ -47,8 +47,8 @@ def compare_systems(
 ) -> list[list[Comparison]]:
     """The comparisons of each section.
 
-    declared: the pairs to be tested, by each of the measures and on each test set that has both;
-    p values are corrected over all of these. None: all pairs, and no p values.
+    declared: the pairs to test, for each measure and on each test set that has both systems; p
+    values are corrected over all of them. None: all pairs, without p values.
     """
     found = []
     for section in sections:
@@ -74,7 +74,7 @@ def compare_systems(
 def _compare(
     a: System, b: System, measure: str, section: Section, outlier_dice: float, declared: bool
 ) -> Comparison | None:
-    """None where a run lacks the measure, or no image has it in all runs."""
+    """None if a run does not have the measure, or it is not defined in all runs for any image."""
     of_a, of_b = a.values(measure, outlier_dice), b.values(measure, outlier_dice)
     if of_a is None or of_b is None:
         return None
@@ -93,8 +93,8 @@ def _compare(
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """p values corrected by Holm's step-down procedure (1979), in the order given.
 
-    The smallest of m is multiplied by m, the next by m − 1, …; none is less than one before it,
-    and none more than 1. None stands for a comparison that is not tested, and does not count.
+    The smallest of m values is multiplied by m, the next by m − 1, and so on. Each corrected value
+    is at least as large as the one before it, and at most 1. None is a comparison without a test.
     """
     adjusted: list[float | None] = [None] * len(p_values)
     running = 0.0
@@ -120,12 +120,12 @@ def check_declaration(pairs: Sequence[Sequence[str]] | None, measures: Sequence[
     if len(different) < len(pairs or []) or any(len(pair) != 2 for pair in different):
         raise UserError(
             f"comparisons={[list(pair) for pair in pairs or []]}: must be pairs of different "
-            "systems, each once, as [[A,B],[A,C]]"
+            "systems, each once, such as [[A,B],[A,C]]"
         )
 
 
 def missing_pairs(sections: Sequence[Section], declared: Sequence[Pair]) -> list[str]:
-    """A line per declared pair that no test set has both systems of."""
+    """A line per declared pair of systems that no test set has."""
     known = [{system.label for system in section.systems} for section in sections]
     names = ", ".join(sorted(set().union(*known)))
     return [

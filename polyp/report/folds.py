@@ -12,18 +12,21 @@ from polyp.report.run import Run
 
 
 def pool_folds(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
-    """Runs that differ only in `data.fold` as one run per seed, and those left out with the reason.
+    """Pools runs that differ only in `data.fold`: one run per seed. Also returns skipped runs.
 
-    Their test images are put together. On another test set, which each fold's network was tested
-    on, an image has the mean of their scores. `parts` are those of the first fold. Of two runs of
-    one fold the later one counts. A seed that lacks folds which other runs have is left out, so
-    that all are tested on the same images.
+    Their test images are put together. On another test set, on which the networks of all folds were
+    tested, the score of an image is their mean. `parts` are those of the first fold. Of two runs of
+    the same fold the later one counts. A seed without a fold that other runs have is skipped, so
+    that all runs are tested on the same images.
+
+    Returns:
+        The pooled runs, and the skipped runs with the reason.
 
     Raises:
         UserError: two folds of one seed have a test image in common.
     """
     pooled = [run for run in runs if run.fold is None]
-    left_out = []
+    skipped = []
     seeds: dict[tuple, dict[int, Run]] = defaultdict(dict)
     known: dict[tuple, set[int]] = defaultdict(set)
     for run in sorted(runs, key=lambda run: (run.started, str(run.folder))):
@@ -32,8 +35,8 @@ def pool_folds(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
         number, _ = run.fold
         folds = seeds[_test_set(run) + _system_and_seed(run)]
         if number in folds:
-            reason = f"the same system, seed and fold as {run.folder}, which is later"
-            left_out.append((folds[number], reason))
+            reason = f"the same system, seed and fold as {run.folder}, which is newer"
+            skipped.append((folds[number], reason))
         folds[number] = run
         known[_test_set(run)].add(number)
     for folds in seeds.values():
@@ -41,14 +44,14 @@ def pool_folds(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
         missing = known[_test_set(same[0])] - folds.keys()
         if missing:
             reason = f"seed {same[0].seed} lacks fold {_listed(missing)}, which other runs have"
-            left_out += [(run, reason) for run in same]
+            skipped += [(run, reason) for run in same]
         else:
             pooled.append(_pool(same))
-    return pooled, left_out
+    return pooled, skipped
 
 
-def folds_told(runs: Sequence[Run]) -> str:
-    """`5 folds`, or of an incomplete cross-validation `folds 1, 3 of 5`."""
+def describe_folds(runs: Sequence[Run]) -> str:
+    """`5 folds`, or for an incomplete cross-validation `folds 1, 3 of 5`."""
     numbers = [run.fold[0] for run in runs if run.fold]
     count = runs[0].fold[1] if runs[0].fold else 0
     if len(numbers) == count:
@@ -80,10 +83,10 @@ def _pool(folds: list[Run]) -> Run:
     shifts = [run.shifts for run in folds if run.shifts is not None]
     sizes = [len(run.images) for run in folds]
     ceilings = pd.concat([run.ceiling for run in folds], axis=1, join="inner")
-    told = f"cross-validation, {folds_told(folds)}"
+    split = f"cross-validation, {describe_folds(folds)}"
     return replace(
         first,
-        split=told if first.tests_own_fold else first.split,
+        split=split if first.tests_own_fold else first.split,
         folds=tuple(folds),
         scores=_joined([run.scores for run in folds]),
         groups=groups[~groups.index.duplicated()],
@@ -98,7 +101,7 @@ def _pool(folds: list[Run]) -> Run:
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of all tables, with the columns that all have; one image's rows are averaged."""
+    """The rows of all tables, with their common columns; the rows of one image are averaged."""
     table = pd.concat(tables, join="inner")
     if not table.index.is_unique:
         table = pd.DataFrame(table.groupby(level=0, sort=False).mean())
@@ -112,6 +115,6 @@ def _check_disjoint(folds: Sequence[Run]) -> None:
             if image in tested:
                 raise UserError(
                     f"{tested[image].folder} and {run.folder}: two folds of seed {run.seed} have "
-                    f"the test image {image} in common; they are not of one cross-validation"
+                    f"the test image {image} in common; they are from different cross-validations"
                 )
             tested[image] = run

@@ -6,7 +6,7 @@ from typing import Any
 
 from polyp.report.run import Run
 
-# What a run's numbers do not depend on, or what the section and the image lists already say.
+# Keys that do not change a run's numbers, or that the section and the image lists already show.
 NOT_OF_THE_SYSTEM = (
     "name",
     "seed",
@@ -29,12 +29,12 @@ NOT_OF_THE_SYSTEM = (
     "trainer.log_every_n_steps",
 )
 
-# What differs between systems that were trained on more or fewer images.
+# Keys that differ between systems that were trained on more or fewer images.
 OF_TRAINING_IMAGES = ("train_images", "train_and_val_set", "data.train_fraction")
 
 
 def identity(run: Run) -> dict[str, Any]:
-    """What makes two runs the same system: config and images, whatever the seed."""
+    """What makes two runs the same system: config and images, but not the seed."""
     config = {k: v for k, v in run.config.items() if not k.startswith(NOT_OF_THE_SYSTEM)}
     return {
         "model": run.model,

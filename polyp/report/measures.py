@@ -1,4 +1,4 @@
-"""What is measured of each image, by name: the columns of tables, and what is compared."""
+"""The measures of an image, by name: columns of the tables, and what is compared."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from polyp.evaluation.scores import defined_means
 from polyp.evaluation.sweep import decomposition, off_grid, turning
 from polyp.report.run import Run
 
-# All in parts of 1. Runs of early versions lack those from "shift" to "logit_error".
+# All are between 0 and 1. Early versions did not measure those from "shift" to "logit_error".
 MEASURES = {
     "dice": "Dice",
     "outliers": "share of outliers",
@@ -28,8 +28,8 @@ MEASURES = {
 def measured(run: Run, measure: str, outlier_dice: float) -> np.ndarray | None:
     """A measure of each image: float64 [images], nan where it is undefined.
 
-    Of several angles or shifts it is the mean over those where it is defined, as in
-    `polyp.evaluation.Sweep` and `Shifts`. None if the run lacks it.
+    For several angles or shifts it is the mean over those at which it is defined, as in
+    `polyp.evaluation.Sweep` and `Shifts`. None if it was not measured.
     """
     if measure == "dice":
         return run.dice

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-SEEDS = 3  # fewer cannot tell the variance of training runs from that of sequences
+SEEDS = 3  # with fewer, the variances of training runs and sequences cannot be separated
 UNITS = 200  # statsmodels factors dense matrices of all cells; more units would take minutes
 
 
@@ -18,9 +18,9 @@ class MixedModel:
 
     sd: standard deviations of the random effects, by name: `run` (a seed of a system), `unit`,
     `system x unit`, and `residual` (run x unit and the noise of images).
-    freedom: of the t quantile in the interval. converged: two optimisers came to an end at the same
-    standard error; where it is False, low and high mean nothing and are not to be printed.
-    notes: what statsmodels warned of, such as a variance estimated as zero ("on the boundary").
+    freedom: degrees of freedom of the t quantile in the interval. converged: two optimisers found
+    the same standard error; otherwise low and high are meaningless and must not be printed.
+    notes: warnings of statsmodels, such as a variance estimated as zero ("on the boundary").
     """
 
     difference: float
@@ -46,14 +46,15 @@ def mixed_model(frame: pd.DataFrame, a: str, b: str) -> MixedModel:
     """score ~ system, with random effects of runs, units, and units under each system, by REML.
 
     frame: a row per image of each run, with the columns `system`, `seed`, `unit` (sequence or
-    patient) and `score`; rows of systems other than a and b are left out. Every run has the same
-    images. Seeds are of one system: seed 0 of A has nothing in common with seed 0 of B.
+    patient) and `score`; rows of systems other than a and b are ignored. Every run has the same
+    images. Seeds belong to one system: seed 0 of A has nothing in common with seed 0 of B.
 
     Runs and units are crossed (Baayen, Davidson and Bates, 2008). Without the effect of units under
-    each system the interval would be far too narrow (Barr et al., 2013). The model sees the part of
-    each unit in the mean over images, so that its difference is the printed one, in which long
-    sequences count more. The interval takes t with the fewer degrees of freedom of runs and of
-    units (Pinheiro and Bates, 2000, section 2.4.2), which is wide where runs differ little.
+    each system the interval would be far too narrow (Barr et al., 2013). The model uses the
+    contribution of each unit to the mean over images, so that its difference is the printed one,
+    in which long sequences count more. The interval uses the t distribution with the smaller of the
+    degrees of freedom of runs and of units (Pinheiro and Bates, 2000, section 2.4.2), so it is wide
+    if runs differ little.
 
     Raises ValueError for fewer than 3 seeds of a system, runs of different images, or more than
     200 units.
@@ -84,7 +85,7 @@ def mixed_model(frame: pd.DataFrame, a: str, b: str) -> MixedModel:
 
 
 def _cells(frame: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
-    """A row per run and unit: what the unit brings to its system's mean over the images."""
+    """A row per run and unit: the contribution of the unit to the mean over the images."""
     rows = frame.loc[frame["system"].isin([a, b])]
     table = rows.groupby(["system", "seed", "unit"])["score"].agg(["sum", "count"]).reset_index()
     seeds = {name: rows.loc[rows["system"] == name, "seed"].nunique() for name in (a, b)}

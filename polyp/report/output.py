@@ -7,9 +7,9 @@ from pathlib import Path
 from polyp.errors import UserError
 from polyp.files import atomic_path
 
-GENERATOR = "polyp compare"  # the page says so of itself
+GENERATOR = "polyp compare"  # the generator that the page names
 
-# Files beside the page, and in the folder of a test set. Others there are the user's.
+# Files beside the page, and in the folder of a test set. Other files belong to the user.
 FOREST = re.compile(r"forest\.(png|pdf|svg)")
 OURS = re.compile(
     r"(systems|equivariance|differences|outliers|runs|\w+_tests)\.(csv|md|tex)"  # _tests: old ones
@@ -19,25 +19,25 @@ OURS = re.compile(
 
 
 def check(output: Path) -> None:
-    """Makes sure that a comparison may be written there.
+    """Checks that a comparison may be written to a folder.
 
     Raises:
-        UserError: it is a file, or holds something else than an earlier comparison.
+        UserError: it is a file, or contains something else than an earlier comparison.
     """
     existing = next(path for path in (output, *output.parents) if path.exists())
     if not existing.is_dir():
-        raise UserError(f"output={output}: {existing} is a file; name a folder")
+        raise UserError(f"output={output}: {existing} is a file; give a folder")
     if existing == output:
         for path in sorted(output.iterdir()):
             if not (_is_page(path) or FOREST.fullmatch(path.name) or _is_section(path)):
                 raise UserError(
-                    f"output={output}: holds {path.name}, which is of no comparison; name a new "
-                    "folder, or that of an earlier comparison"
+                    f"output={output}: contains {path.name}, which is not part of a comparison; "
+                    "give a new folder, or the folder of an earlier comparison"
                 )
 
 
 def write(output: Path, files: Mapping[str, bytes]) -> None:
-    """Writes files, by their paths in the folder, and removes those of an earlier comparison."""
+    """Writes files by their paths in the folder, and removes files of an earlier comparison."""
     stale = [path for path in _written(output) if path.relative_to(output).as_posix() not in files]
     for name, content in files.items():
         with atomic_path(output / name) as temporary:

@@ -1,4 +1,4 @@
-"""What the first run of each system finds in single test images: the viewer, and failed images."""
+"""The viewer of a test set, and pictures of the images on which most runs fail."""
 
 import io
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ class Failed:
     """A test image on which runs fail.
 
     Attributes:
-        id: of the image.
+        id: id of the image.
         picture: the image as a JPEG.
-        found: of each pictured system the Dice of its first run and, as a JPEG, the mask that it
-            finds over the true one; colours as in `polyp.evaluation.figures.overlay`.
+        found: for each pictured system the Dice of its first run and, as a JPEG, its mask over the
+            true mask; colours as in `polyp.evaluation.figures.overlay`.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Pictures:
     """Attributes:
     systems: labels of the pictured systems, in the order of the tables.
     viewer: the page of `polyp view`.
-    failed: the images that most runs fail on.
+    failed: the images on which most runs fail.
     """
 
     systems: list[str]
@@ -53,12 +53,12 @@ def make_pictures(section: Section, failing: Sequence[str]) -> Pictures:
     """Pictures of the first run of each system, of as many systems as fit the viewer.
 
     Args:
-        section: its runs must have checkpoints, and their dataset must be there.
-        failing: ids of the images that runs fail on; the first MAX_FAILED are pictured.
+        section: the test set; its runs must have checkpoints, and their dataset must exist.
+        failing: ids of the images on which runs fail; the first MAX_FAILED are pictured.
 
     Raises:
-        UserError: a run has no checkpoint, was tested on something else than the test part of its
-            own split, or the test images are not there or are prepared differently.
+        UserError: a run has no checkpoint, or was tested on something else than the test part of
+            its own split; or the test images are missing or were prepared differently.
     """
     systems = section.systems[: len(COLOURS)]
     runs = [_with_checkpoint(system.first) for system in systems]
@@ -80,8 +80,8 @@ def make_pictures(section: Section, failing: Sequence[str]) -> Pictures:
 
 
 def _with_checkpoint(run: Run) -> RunFolder:
-    """The folder of a run that was tested on its own test images; of a later evaluation, that of
-    the run that it evaluates."""
+    """The folder of a run that was tested on its own test images; for a later evaluation, the
+    folder of the evaluated run."""
     folder = RunFolder(run.folder)
     trained = folder.trained if folder.finished else folder  # an archived run has no folder
     if not trained.best.is_file():
@@ -92,7 +92,7 @@ def _with_checkpoint(run: Run) -> RunFolder:
 
 
 def _failed(same: Sequence[Example]) -> Failed:
-    """One image, with what each network finds in it."""
+    """One image, with the mask of each network."""
     first = same[0]
     found = [
         (each.dice, _jpeg(overlay(each.image, each.prediction, each.truth, each.valid)))

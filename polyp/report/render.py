@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-# What LaTeX takes as commands, or pdfTeX's fonts lack.
+# Characters that are commands in LaTeX, or are missing in the fonts of pdfTeX.
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -47,6 +47,6 @@ PLAIN.filters["latex"] = lambda text: text.translate(LATEX)
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of the folder templates, filled; what goes into HTML is escaped."""
+    """A filled template of the folder templates; values in HTML are escaped."""
     environment = {"html": HTML, "tex": TEX}.get(template.rsplit(".", 1)[-1], PLAIN)
     return environment.get_template(template).render(values)

@@ -1,4 +1,4 @@
-"""A run on one test set: what a comparison needs of it."""
+"""A run and its results on one test set, as a comparison needs them."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import pandas as pd
 from polyp.errors import UserError
 from polyp.runs.folder import RunFolder
 
-# Columns of equivariance.csv that runs of early versions lack.
+# Columns of equivariance.csv that runs of early versions do not have.
 LOSSES = {
     "masks": "dice_masks",
     "image": "dice_image",
@@ -23,31 +23,32 @@ LOSSES = {
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, as it did on one of its test sets.
+    """A finished run and its results on one of its test sets.
 
     Attributes:
-        folder: of the run, or of a later evaluation.
-        data: what it was tested on. trained_on: the dataset that it was trained on.
+        folder: folder of the run, or of a later evaluation.
+        data: the dataset that it was tested on. trained_on: the dataset that it was trained on.
         split: how the test images were chosen: "random", "sequence", "file", "all images", …
-        part: of the dataset that was tested: "test", "all", "train" or "val".
-        multiply_adds: of one image; None in runs of early versions.
-        config: as composed, flat ("model.layers.kernel_size": 3), interpolations unresolved.
+        part: the part of the dataset that was tested: "test", "all", "train" or "val".
+        multiply_adds: MACs for one image; None in runs of early versions.
+        config: the composed config, flat ("model.layers.kernel_size": 3), not resolved.
         parts: image ids of "train" and "val".
-        scores: a row per test image, by its id, and a column per metric; also polyp_area, and where
-            there are several classes columns such as "dice.polyp".
-        groups: the video sequence or patient of each image; "" where not known.
+        scores: a row per test image, by its id, and a column per metric; also polyp_area and, if
+            there are several classes, columns such as "dice.polyp".
+        groups: the video sequence or patient of each image; "" if unknown.
         consistency: images × angles (in degrees, ascending), the Dice of the rotated mask and the
             mask of the rotated image; nan where it is undefined.
         turned_dice: images × angles, the Dice of the mask of the rotated image and the rotated
             truth.
         losses: images × angles of "masks", "image", "corners" and "logit_error" (see
-            `polyp.evaluation.Sweep`), as far as they were measured; nan at other angles.
-        shifts: images × (rows, columns) in pixels, the consistency under shifts; None where it was
+            `polyp.evaluation.Sweep`); nan at angles at which they were not measured.
+        shifts: images × (rows, columns) in pixels, the consistency under shifts; None if it was
             not measured.
-        ceiling: by angle, the mean Dice of the true masks turned there and back with themselves.
-        epochs: of training; None where they are not known. training_seconds: with validation.
-        machine: where it was trained: the processor with its threads, or the GPU.
-        folds: the runs that it was pooled from, see `polyp.report.folds`.
+        ceiling: the upper bound at each angle: the mean Dice of the true masks turned there and
+            back, and the true masks.
+        epochs: of training; None if unknown. training_seconds: with validation.
+        machine: the machine on which it was trained: the processor with its threads, or the GPU.
+        folds: the runs that were pooled, see `polyp.report.folds`.
     """
 
     folder: Path
@@ -79,7 +80,7 @@ class Run:
 
     @property
     def fold(self) -> tuple[int, int] | None:
-        """(1, 5): it was trained in the first fold of five."""
+        """The fold in which it was trained, such as (1, 5): the first of five."""
         found = re.fullmatch(r"(\d+)/(\d+)", str(self.config.get("data.fold")))
         return (int(found[1]), int(found[2])) if found else None
 
@@ -98,7 +99,7 @@ class Run:
 
     @property
     def dice(self) -> np.ndarray:
-        """Of each image: float64 [images]."""
+        """The Dice of each image: float64 [images]."""
         return self.scores["dice"].to_numpy()
 
     @property
@@ -133,10 +134,10 @@ class Run:
 def read_runs(folder: RunFolder) -> list[Run]:
     """Reads a run, or a later evaluation: a `Run` per test set.
 
-    An evaluation says how it was tested, and the run that it names how it was trained.
+    For a later evaluation, the facts about training are those of the evaluated run.
 
     Raises:
-        UserError: something is missing or not as it should be; it names the file.
+        UserError: a file is missing or damaged; the message names it.
     """
     path = folder.path
     if not folder.finished:
@@ -150,9 +151,7 @@ def read_runs(folder: RunFolder) -> list[Run]:
     shifts = folder.shifts()
     first, *others = scores["test_set"].unique()
     if set(scores["image"][scores["test_set"] == first]) != set(own):
-        raise UserError(
-            f"{path / 'scores.csv'}: holds other images than the test set of split.json"
-        )
+        raise UserError(f"{path / 'scores.csv'}: has other images than the test set in split.json")
     try:
         common: dict[str, Any] = {
             "folder": path,
@@ -182,12 +181,12 @@ def read_runs(folder: RunFolder) -> list[Run]:
         ]
     except KeyError as error:
         raise UserError(
-            f"{path}: metrics.json or provenance.json lacks {error.args[0]!r}; polyp evaluate "
-            "evaluates a run again"
+            f"{path}: {error.args[0]!r} is missing in metrics.json or provenance.json; evaluate "
+            "the run again with polyp evaluate"
         ) from error
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: metrics.json or provenance.json holds what it should not ({error})"
+            f"{path}: metrics.json or provenance.json has an invalid value ({error})"
         ) from error
 
 
@@ -210,14 +209,14 @@ def _measured(
     turned = sweep[sweep["test_set"] == test_set].pivot(index="image", columns="angle")
     if set(turned.index) != set(rows.index) or turned["dice_truth"].isna().to_numpy().any():
         raise UserError(
-            f"{path / 'equivariance.csv'}: does not hold every test image at every angle"
+            f"{path / 'equivariance.csv'}: does not have every test image at every angle"
         )
     moved = None
     if shifts is not None and test_set in set(shifts["test_set"]):
         of_set = shifts[shifts["test_set"] == test_set]
         moved = of_set.pivot(index="image", columns=["rows", "columns"], values="dice")
         if set(moved.index) != set(rows.index) or len(of_set) != moved.size:
-            raise UserError(f"{path / 'shifts.csv'}: does not hold every test image at every shift")
+            raise UserError(f"{path / 'shifts.csv'}: does not have every test image at every shift")
         moved = moved.loc[rows.index]
     ceiling = dict(zip(curve["angles"], curve["ceiling"], strict=True))
     angles = turned["dice"].columns

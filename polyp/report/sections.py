@@ -9,7 +9,7 @@ import numpy as np
 from polyp.errors import UserError
 from polyp.evaluation.sweep import turning
 from polyp.names import dataset_name
-from polyp.report.folds import folds_told, pool_folds
+from polyp.report.folds import describe_folds, pool_folds
 from polyp.report.identity import digest
 from polyp.report.run import Run
 from polyp.report.systems import Grouping, System, group
@@ -25,12 +25,12 @@ RESIZES = {"pad": ", padded", "crop": ", cropped", "stretch": ", stretched"}
 
 @dataclass(frozen=True)
 class Section:
-    """Systems that were tested on the same images, all with the same images and angles.
+    """Systems that were tested on the same images at the same angles.
 
-    title: dataset, split, test images and their size, as stated beside every number.
-    slug: names its folder. notes: what a reader has to know beside the title.
-    units: of each image what it belongs to: its group, a video sequence or a patient, or where that
-    is not known itself. Images of different units are independent of each other.
+    title: dataset, split, test images and their size.
+    slug: the name of its folder. notes: further facts that a reader has to know.
+    units: the unit of each image: its group (a video sequence or a patient), or the image itself if
+    its group is unknown. Images of different units are independent of each other.
     """
 
     title: str
@@ -49,8 +49,8 @@ class Section:
 
 
 def make_sections(runs: Sequence[Run]) -> tuple[list[Section], list[tuple[Run, str]]]:
-    """The sections, and runs that are left out with the reason."""
-    runs, left_out = pool_folds(runs)
+    """The sections, and the skipped runs with the reason."""
+    runs, skipped = pool_folds(runs)
     test_sets: list[list[Run]] = []
     for run in runs:
         for others in test_sets:
@@ -64,12 +64,12 @@ def make_sections(runs: Sequence[Run]) -> tuple[list[Section], list[tuple[Run, s
     for same in sorted(test_sets, key=lambda same: (same[0].data, same[0].split)):
         section, out = _section(same, {section.slug for section in sections})
         sections.append(section)
-        left_out += out
-    return _styled(sections), left_out
+        skipped += out
+    return _styled(sections), skipped
 
 
 def _styled(sections: Sequence[Section]) -> list[Section]:
-    """The same sections, where systems of one label look alike in the figures of all of them."""
+    """The same sections; systems of the same label have the same colour and line in all figures."""
     labels = dict.fromkeys(system.label for section in sections for system in section.systems)
     styles = {label: number for number, label in enumerate(labels)}
     return [
@@ -79,16 +79,17 @@ def _styled(sections: Sequence[Section]) -> list[Section]:
 
 
 def _units(runs: Sequence[Run]) -> list[str]:
-    """Those of the first run that knows groups: early versions wrote none."""
+    """The units of the first run with groups; early versions wrote no groups."""
     groups = next((run.groups for run in runs if run.groups.any()), runs[0].groups)
     return [group or image for image, group in zip(groups.index, groups, strict=True)]
 
 
 def _same_test_set(run: Run, other: Run) -> bool:
-    """The same images in the same geometry, and with the same truth.
+    """Whether two runs have the same images, in the same geometry and with the same true masks.
 
-    Image ids alone do not tell: numbered images of two folders share them. The share of polyp in
-    each image nearly does; ½ % is left to resizing, which may differ between library versions.
+    Image ids are not enough, because numbered images of two folders have the same ids. Therefore
+    the share of polyp in each image is compared too. It may differ by ½ %, because resizing may
+    differ between library versions.
     """
     if _images_as(run) != _images_as(other):
         return False
@@ -107,7 +108,7 @@ def _section(runs: list[Run], slugs: set[str]) -> tuple[Section, list[tuple[Run,
         raise UserError(
             f"the rotation sweeps on {first.data} have no angle in common ({first.folder}: "
             f"{_listed(first.angles)}); compare fewer runs, or evaluate them at the same angles "
-            "with scripts/evaluate.py"
+            "with polyp evaluate"
         )
     aligned = [run.select(first.images, angles) for run in runs]
     grouping = group(aligned)
@@ -116,10 +117,10 @@ def _section(runs: list[Run], slugs: set[str]) -> tuple[Section, list[tuple[Run,
     count = f"{len(first.images)} test images"
     if first.part in ("train", "val"):
         count = f"{len(first.images)} images of the part {first.part}"
-    said = " or ".join(SPLITS.get(split, split) for split in splits)
+    split_text = " or ".join(SPLITS.get(split, split) for split in splits)
     resize = RESIZES.get(str(first.config.get("data.resize")), "")
     size = f"{first.image_size} px{resize}"
-    title = f"{dataset_name(first.data)}: {said}, {count}, {size}"
+    title = f"{dataset_name(first.data)}: {split_text}, {count}, {size}"
     name = f"{first.data}-{'-'.join(splits)}-{first.image_size}px"
     slug = re.sub(r"[^\w.=+-]+", "-", name)
     if slug in slugs:
@@ -128,41 +129,43 @@ def _section(runs: list[Run], slugs: set[str]) -> tuple[Section, list[tuple[Run,
         slug += "-other"
     units = _units(aligned)
     notes = _notes(runs, grouping, angles, units)
-    return Section(title, slug, grouping.systems, notes, units), grouping.left_out
+    return Section(title, slug, grouping.systems, notes, units), grouping.skipped
 
 
 def _notes(runs: list[Run], grouping: Grouping, angles: list[float], units: list[str]) -> list[str]:
     systems = grouping.systems
-    notes = [f"Test set {digest(sorted(runs[0].images))}; sweep at {_listed(angles)}."]
+    notes = [f"Test set {digest(sorted(runs[0].images))}; angles of the sweep: {_listed(angles)}."]
     if any(run.angles != angles for run in runs):
-        notes[0] += " Those are the angles that all runs have in common; others are left aside."
+        notes[0] += " These are the angles that all runs have in common; other angles are not used."
     if len(set(units)) < len(units):
         notes.append(
-            f"The images belong to {len(set(units))} groups (video sequences or patients), and "
-            "those of one group are alike: every interval draws whole groups."
+            f"The images belong to {len(set(units))} groups (video sequences or patients). Images "
+            "of one group are alike, so every interval resamples whole groups."
         )
     if folds := next((run.folds for run in runs if run.folds), ()):
         if not folds[0].tests_own_fold:
-            notes.append(f"The score of a seed is the mean over networks of {folds_told(folds)}.")
-        elif folds_told(folds) != f"{len(folds)} folds":
-            notes.append(f"The cross-validation is incomplete: {folds_told(folds)} only.")
+            notes.append(
+                f"The score of a seed is the mean over the networks of {describe_folds(folds)}."
+            )
+        elif describe_folds(folds) != f"{len(folds)} folds":
+            notes.append(f"The cross-validation is incomplete: {describe_folds(folds)} only.")
     if grouping.usual:
         usual = ", ".join(f"{key}={value}" for key, value in grouping.usual.items())
-        notes.append(f"Where a name does not say otherwise: {usual}.")
+        notes.append(f"Unless the name of a system says otherwise: {usual}.")
     if any(len(system.runs) == 1 for system in systems):
         notes.append(
-            "Some systems have one run only: their intervals and differences say nothing about "
+            "Some systems have only one run: their intervals and differences say nothing about "
             "other trainings."
         )
     if len({tuple(system.seeds) for system in systems}) > 1:
         notes.append("Not all systems have the same seeds.")
     if len({run.machine for run in runs}) > 1:
-        notes.append("Training times are from different machines.")
+        notes.append("Training times were measured on different machines.")
     return notes
 
 
 def _listed(angles: Sequence[float]) -> str:
-    """`0° to 350° by 10°`, or all of them."""
+    """`0° to 350° by 10°`, or a list of all angles."""
     steps = set(np.diff(angles).round(6).tolist())
     if len(angles) > 3 and len(steps) == 1:
         return f"{angles[0]:g}° to {angles[-1]:g}° by {steps.pop():g}°"

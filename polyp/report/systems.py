@@ -16,7 +16,7 @@ from polyp.report.identity import OF_TRAINING_IMAGES, identity
 from polyp.report.measures import measured
 from polyp.report.run import Run
 
-# What goes without saying where others say the same.
+# A key that labels do not show if one of these keys already shows the difference.
 SHORTER = {
     "augmentation.transforms": ["augmentation"],
     "train_images": ["trained_on", "data.train_fraction"],
@@ -72,8 +72,8 @@ class System:
         ]
 
     def score(self, metric: str) -> np.ndarray:
-        """Of each image, the mean over the seeds where the metric is defined: float64 [images];
-        NaN where it never is."""
+        """The mean of each image over the seeds for which the metric is defined: float64 [images];
+        NaN if there are none."""
         return defined_means(np.stack([run.scores[metric] for run in self.runs], axis=-1))
 
     @property
@@ -82,20 +82,20 @@ class System:
 
     @property
     def consistency(self) -> np.ndarray:
-        """Of each image at each angle, the mean over the seeds where it is defined: float64
+        """The mean of each image at each angle over the seeds for which it is defined: float64
         [images, angles]."""
         return defined_means(np.stack([run.consistency for run in self.runs], axis=-1))
 
     def values(self, measure: str, outlier_dice: float = 0.5) -> np.ndarray | None:
-        """A measure of each image under each seed: float64 [seeds, images], nan where it is
-        undefined. None if a run lacks it. Names are those of `polyp.report.measures`."""
+        """A measure of each image for each seed: float64 [seeds, images], nan where it is
+        undefined. None if a run does not have it. Names: `polyp.report.measures`."""
         found = [measured(run, measure, outlier_dice) for run in self.runs]
         values = [each for each in found if each is not None]
         return np.stack(values) if len(values) == len(found) else None
 
     def interval(self, measure: str, units: Sequence[str]) -> Interval | None:
-        """The mean of a measure with its interval over seeds and units, of the images where it is
-        defined under each seed. None if there is no such image, or a run lacks the measure."""
+        """The mean of a measure with its interval over seeds and units, over the images for which
+        it is defined for every seed. None if there are none, or a run does not have the measure."""
         values = self.values(measure)
         if values is None:
             return None
@@ -106,8 +106,7 @@ class System:
 
     @property
     def exact(self) -> bool:
-        """Whether its masks turn with the image at the multiples of 90° of the sweep, but for a
-        thousandth of Dice."""
+        """Whether its consistency at multiples of 90° is 1, up to .001."""
         angles = self.first.angles
         quarters = self.consistency[:, turning(angles) & ~off_grid(angles)]
         means = [defined_mean(values) for values in quarters.T]
@@ -115,9 +114,9 @@ class System:
 
     @property
     def undefined(self) -> float | None:
-        """The share of runs, images and angles (off the grid, if there are such) at which the
+        """The share of runs, images and angles (off the grid, if there are any) at which the
         consistency is undefined: both masks are empty, or both are full. None for runs of early
-        versions, which counted it as 1."""
+        versions, which counted such cases as 1."""
         if any("logit_error" not in run.losses for run in self.runs):
             return None
         off, turned = off_grid(self.first.angles), turning(self.first.angles)
@@ -130,13 +129,13 @@ class System:
         return [run.seed for run in self.runs if _degenerate(run)]
 
     def outliers(self, below: float) -> np.ndarray:
-        """Of each image, the share of the runs whose Dice is below: float64 [images]."""
+        """The share of the runs whose Dice is below a limit, for each image: float64 [images]."""
         return np.mean([run.dice < below for run in self.runs], axis=0)
 
 
 def _degenerate(run: Run) -> bool:
-    """Whether masks are empty, or full, at all angles: the consistency is undefined then, or 1 in
-    runs of early versions. Other masks are never all 1 where pixels do not fall on pixels."""
+    """Whether masks are empty, or full, at all angles. The consistency is then undefined, or 1 in
+    runs of early versions. Other masks never have a consistency of 1 at all angles off the grid."""
     off = off_grid(run.angles)
     values = run.consistency.loc[:, off if off.any() else turning(run.angles)].to_numpy()
     alike = np.isnan(values) | (values == 1) if off.any() else np.isnan(values)
@@ -145,24 +144,24 @@ def _degenerate(run: Run) -> bool:
 
 @dataclass(frozen=True)
 class Grouping:
-    """systems: the best test Dice first. usual: what labels leave unsaid, since most systems have
-    it, {key: value}. left_out: runs that are in no system, with the reason."""
+    """systems: sorted by test Dice, the best first. usual: the options that most systems have and
+    labels do not show, {key: value}. skipped: runs that are in no system, with the reason."""
 
     systems: list[System]
     usual: dict[str, str]
-    left_out: list[tuple[Run, str]]
+    skipped: list[tuple[Run, str]]
 
 
 def group(runs: Sequence[Run]) -> Grouping:
     """Groups runs into systems. Of two runs with the same system and seed the later one counts."""
     runs = sorted(runs, key=lambda run: (run.started, str(run.folder)))
     groups: dict[tuple, dict[int, Run]] = defaultdict(dict)
-    left_out = []
+    skipped = []
     for run in runs:
         by_seed = groups[tuple(sorted((k, repr(v)) for k, v in identity(run).items()))]
         if run.seed in by_seed:
-            reason = f"the same system and seed {run.seed} as {run.folder}, which is later"
-            left_out.append((by_seed[run.seed], reason))
+            reason = f"the same system and seed {run.seed} as {run.folder}, which is newer"
+            skipped.append((by_seed[run.seed], reason))
         by_seed[run.seed] = run
 
     by_system = [[by_seed[seed] for seed in sorted(by_seed)] for by_seed in groups.values()]
@@ -173,13 +172,13 @@ def group(runs: Sequence[Run]) -> Grouping:
     )
     systems = [System(label, same) for label, same in zip(labels, by_system, strict=True)]
     systems.sort(key=lambda system: (-system.dice.mean(), system.label))
-    return Grouping(systems, usual, left_out)
+    return Grouping(systems, usual, skipped)
 
 
 def by_training_images(systems: Sequence[System]) -> list[list[System]]:
-    """Systems that differ in nothing but how many images they were trained on, the fewest first.
+    """Systems that differ only in the number of training images, the fewest images first.
 
-    A list for each of them that has at least two numbers of images.
+    One list for each kind of system with at least two numbers of images.
     """
     lines: dict[tuple, list[System]] = defaultdict(list)
     for system in systems:
@@ -190,10 +189,10 @@ def by_training_images(systems: Sequence[System]) -> list[list[System]]:
 
 
 def _differences(runs: Sequence[Run]) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """Of each system, what its label says beside the model; and what labels leave unsaid.
+    """The options that each system's label shows beside the model; and the usual options.
 
-    The model's own options are said where systems of the same model name differ in them. All else
-    is said where it is not what most of the systems have, {key: value}, which is returned too.
+    Options of the model are shown if systems with the same model name differ in them. Other options
+    are shown if they differ from the usual value, which is that of most systems, {key: value}.
     """
     identities = [identity(run) for run in runs]
     digests = [own["train_and_val_set"] for own in identities]
@@ -224,8 +223,8 @@ def _differences(runs: Sequence[Run]) -> tuple[list[dict[str, str]], dict[str, s
 
 
 def _set_names(runs: Sequence[Run], digests: Sequence[str]) -> Sequence[str]:
-    """What each run's training and validation images are called: as the file that lists them, or
-    their digest where not all of them have a file of a name of its own."""
+    """A name for each run's training and validation images: the file that lists them, or their
+    digest if not all of them have a file with a unique name."""
     files = [Path(run.config.get("data.split_file") or "").stem for run in runs]
     pairs = set(zip(digests, files, strict=True))
     named = all(files) and len(pairs) == len(set(digests)) == len(set(files))
@@ -233,7 +232,7 @@ def _set_names(runs: Sequence[Run], digests: Sequence[str]) -> Sequence[str]:
 
 
 def _implied(key: str, identities: Sequence[dict]) -> bool:
-    """Whether shorter differences say the same: a choice's name, or a number of images."""
+    """Whether a shorter difference shows it already: a choice, or a number of images."""
     if key not in SHORTER:
         return False
     with_key = {tuple(repr(own.get(k)) for k in (*SHORTER[key], key)) for own in identities}
@@ -241,7 +240,7 @@ def _implied(key: str, identities: Sequence[dict]) -> bool:
 
 
 def _short_names(keys: Iterable[str]) -> dict[str, str]:
-    """{"model.layers.sigma": "sigma"}, with more of the key where two would be the same."""
+    """{"model.layers.sigma": "sigma"}, with more of the key if two would be the same."""
     keys = list(keys)
     names = {}
     for key in keys:
@@ -252,7 +251,7 @@ def _short_names(keys: Iterable[str]) -> dict[str, str]:
 
 
 def _text(key: str, value: Any) -> str:
-    """A value as it would be typed; of a class's path the name, and long values cut."""
+    """A value as it would be typed; the path of a class becomes its name, long values are cut."""
     if key.endswith("_target_"):
         text = str(value).rsplit(".", 1)[-1]
     elif isinstance(value, list):
@@ -273,7 +272,7 @@ def _name(runs: Sequence[Run]) -> str | None:
 def _labels(
     names: Sequence[str | None], models: Sequence[str], differences: Sequence[dict[str, str]]
 ) -> list[str]:
-    """The system's own name, or `plain U-Net augmentation=rot90`; numbered where even that is not
+    """The system's own name, or `plain U-Net augmentation=rot90`; with a number if this is not
     unique."""
     labels = []
     for name, model, differing in zip(names, models, differences, strict=True):

@@ -1,4 +1,4 @@
-"""The tables of a section: its systems, their differences, and the images they fail on."""
+"""The tables of a section: its systems, their differences, and the images on which they fail."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,15 +19,28 @@ from polyp.report.systems import System
 Record = dict[str, Any]
 Columns = dict[str, Callable[[Record], str]]  # {header: the cell of a record}
 
+METRIC_NAMES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "hd95": "HD95",
+    "surface_dice": "surface Dice",
+    "dice_256": "Dice, 256 thresholds",
+    "iou_256": "IoU, 256 thresholds",
+    "s_measure": "S-measure",
+    "weighted_f": "weighted F",
+    "e_measure": "E-measure",
+    "mae": "MAE",
+}
+
 
 @dataclass(frozen=True)
 class Table:
     """A table for people and for programs.
 
     Attributes:
-        what: it shows. of: which test set.
+        what: what it shows. of: the test set.
         records: its rows, unformatted, for CSV.
-        columns: the first `words` hold words, the others numbers.
+        columns: the first `words` columns have words, the others numbers.
         fields: the columns of the CSV, for a table that may have no rows.
     """
 
@@ -48,7 +61,7 @@ class Table:
 
     def files(self, name: str) -> dict[str, bytes]:
         """As NAME.csv, NAME.md and NAME.tex."""
-        # As objects, or whole numbers beside a missing one would become decimal fractions.
+        # As objects, because whole numbers beside a missing one would become decimal fractions.
         data = pd.DataFrame(self.records, columns=self.fields, dtype=object)
         texts = {"csv": data.to_csv(index=False, lineterminator="\n")}
         texts |= {form: render(f"table.{form}", table=self) for form in ("md", "tex")}
@@ -86,10 +99,7 @@ def _p(key: str) -> Callable[[Record], str]:
 
 
 def systems_table(section: Section, outlier_dice: float) -> Table:
-    """A row per system; the page says how each number is made.
-
-    Every metric that a system was measured by has a column.
-    """
+    """A row per system, with a column for every metric; the page explains the numbers."""
     metrics = list(dict.fromkeys(name for system in section.systems for name in system.metrics))
     metrics.remove("dice")  # it has more than a mean
     records = [_record(system, section.units, metrics, outlier_dice) for system in section.systems]
@@ -102,13 +112,13 @@ def systems_table(section: Section, outlier_dice: float) -> Table:
 
 
 def _intervals(section: Section) -> str:
-    """`, intervals by 27 groups`, and nothing where each image is a unit."""
+    """`, intervals over 27 groups`, or nothing if each image is a unit."""
     units, images = len(set(section.units)), len(section.units)
-    return f", intervals by {units} groups" if units < images else ""
+    return f", intervals over {units} groups" if units < images else ""
 
 
 def _estimate(system: System, measure: str, units: Sequence[str]) -> Record:
-    """{MEASURE, MEASURE_low, MEASURE_high}: the mean and its interval, None where undefined."""
+    """{MEASURE, MEASURE_low, MEASURE_high}: the mean and its interval, None if undefined."""
     found = system.interval(measure, units)
     ends = {"": None, "_low": None, "_high": None}
     if found is not None:
@@ -146,7 +156,7 @@ def _record(
 
 
 def _mean(system: System, metric: str) -> float | None:
-    """Over the images where the metric is defined; None where there is none, or no such metric."""
+    """The mean over the images for which a metric is defined; None if there are none."""
     if metric not in system.metrics:
         return None
     return defined_mean(system.score(metric))
@@ -194,7 +204,7 @@ def _interval(key: str) -> Callable[[Record], str]:
 
 
 def _with_interval(key: str) -> Callable[[Record], str]:
-    """`0.855 (0.812 to 0.893)`, and an empty cell for what was not measured."""
+    """`0.855 (0.812 to 0.893)`, or `–` if it was not measured."""
     mean, interval = _number(key), _interval(key)
 
     def text(record: Record) -> str:
@@ -206,7 +216,7 @@ def _with_interval(key: str) -> Callable[[Record], str]:
 
 
 def equivariance_table(section: Section) -> Table:
-    """A row per system: do its masks turn and move with the image, and what is lost where?"""
+    """A row per system: the consistency under rotations and shifts, and where it is lost."""
     measures = [name for name in MEASURES if name not in ("dice", "outliers", "dice_on_turned")]
     records = [
         {
@@ -236,15 +246,15 @@ def equivariance_table(section: Section) -> Table:
 
 
 def _worst_angle(system: System) -> float | None:
-    """The lowest mean of the consistency over the images at an angle; None if undefined at all."""
+    """The mean consistency at the worst angle; None if it is undefined everywhere."""
     means = [defined_mean(values) for values in system.consistency.T]
     return min((mean for mean in means if mean is not None), default=None)
 
 
 def _called(metric: str) -> str:
-    """A metric as people write it: `Dice, polyp` of "dice.polyp"."""
+    """The name of a metric as people write it: `Dice, polyp` for "dice.polyp"."""
     name, _, of_class = metric.partition(".")
-    name = {"dice": "Dice", "iou": "IoU", "hd95": "HD95"}.get(name, name.replace("_", " "))
+    name = METRIC_NAMES.get(name, name.replace("_", " "))
     return f"{name}, {of_class}" if of_class else name
 
 
@@ -268,7 +278,7 @@ def differences_table(comparisons: Sequence[Comparison], section: Section) -> Ta
         columns |= {
             "p": _p("p"),
             "p (Holm)": _p("p_holm"),
-            "smallest p of a permutation": _p("p_least"),
+            "smallest p of a permutation test": _p("p_least"),
             "mixed model": _signed_interval("mixed_low", "mixed_high"),
         }
     return Table(
@@ -309,7 +319,7 @@ def _difference(comparison: Comparison) -> Record:
 
 
 def _equal(a: System, b: System) -> str:
-    """What both have within a tenth: `parameters, MACs`."""
+    """The costs that differ by less than a tenth: `parameters, MACs`."""
     pairs = {
         "parameters": (a.first.parameters, b.first.parameters),
         "MACs": (a.first.multiply_adds, b.first.multiply_adds),
@@ -322,13 +332,13 @@ def _equal(a: System, b: System) -> str:
 
 
 def outliers_table(section: Section, outlier_dice: float) -> Table:
-    """A row per image on which a run fails, those that most runs fail on first; maybe no row."""
+    """A row per image on which a run fails, sorted by the number of these runs; maybe no row."""
     runs = [run for system in section.systems for run in system.runs]
     failing = np.sum([run.dice < outlier_dice for run in runs], axis=0)
     dice = {system.label: system.dice for system in section.systems}
     mean = np.mean(list(dice.values()), axis=0)
     return Table(
-        what=f"Images with a Dice below {outlier_dice:g} in a run, and their mean Dice",
+        what=f"Images with a Dice below {outlier_dice:g} in at least one run, and their mean Dice",
         of=section.title,
         records=[
             {
@@ -348,7 +358,7 @@ def outliers_table(section: Section, outlier_dice: float) -> Table:
 
 
 def outlier_lists(section: Section, outlier_dice: float) -> dict[str, list[str]]:
-    """{`LABEL: 14, 13`: images that a run of it fails on}, and those that all runs fail on."""
+    """{`LABEL: 14, 13`: images on which its runs fail}, and images on which all runs fail."""
     lists = {}
     for system in section.systems:
         failing = np.sum([run.dice < outlier_dice for run in system.runs], axis=0)
@@ -364,7 +374,7 @@ def outlier_lists(section: Section, outlier_dice: float) -> dict[str, list[str]]
 
 
 def runs_table(section: Section) -> Table:
-    """Where each number comes from: a row per run, or per fold of one."""
+    """A row per run, or per fold of a run, to show where each number comes from."""
     records = [
         {
             "system": system.label,

@@ -61,7 +61,7 @@ def job_name(overrides: Sequence[str], data: str) -> str:
 
 
 def _where_and_how(keys: Set[str], data: str) -> Set[str]:
-    """data.root only says where a dataset is, except with data=folder: there it is its name."""
+    """data.root only says where a dataset is, but with data=folder it is the dataset itself."""
     return keys - {"data.root"} if data == "folder" else keys
 
 

@@ -1,4 +1,4 @@
-"""What the logits of a network mean: one class against the background, or several."""
+"""Tasks define the meaning of logits: one class against the background, or several classes."""
 
 from polyp.tasks.task import Binary, Multiclass, Task
 

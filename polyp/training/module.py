@@ -21,7 +21,7 @@ class Segmentation(LightningModule):
 
     Args:
         model: image [B, C, H, W] → logits [B, task.channels, H, W].
-        task: what the logits mean.
+        task: the meaning of the logits.
         loss: (logits, class indices [B, 1, H, W]) → scalar.
         optimizer: parameters → optimiser.
         schedule: (optimiser, steps of the whole run) → schedule, advanced after every step.

@@ -12,7 +12,7 @@ def one_cycle(optimizer: Optimizer, total_steps: int, warmup: float = 0.3) -> LR
     """Rises to the optimiser's learning rate and falls to almost 0 (Smith & Topin 2019).
 
     Args:
-        warmup: part of the run on the way up.
+        warmup: share of the run in which the learning rate rises.
     """
     peaks = [group["lr"] for group in optimizer.param_groups]
     return _OneCycle(optimizer, peaks, total_steps=total_steps, pct_start=warmup)

@@ -8,8 +8,8 @@ class EarlyStopping(callbacks.EarlyStopping):
     """Lightning's early stopping, but a stopped run that is resumed does not train further.
 
     Args:
-        monitor: of what the highest value counts.
-        patience: epochs without a better one before stopping; also that of a resumed run.
+        monitor: the metric that should rise.
+        patience: epochs without a better value before stopping; also for a resumed run.
     """
 
     def __init__(self, monitor: str, patience: int):

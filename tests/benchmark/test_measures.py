@@ -24,7 +24,7 @@ def test_waiting_for_data_and_preparation(measured, kvasir_dataset):
     assert rows["preparing Kvasir-SEG from the cache"]["detail"] == "12 images to 256 px"
 
 
-def test_a_dataset_that_is_not_there_is_left_out_by_name(measured, tmp_path, capsys):
+def test_a_dataset_that_is_not_there_is_skipped_by_name(measured, tmp_path, capsys):
     rows = measured("data", f"data.kvasir={tmp_path / 'nowhere'}")
     assert list(rows) == ["p4unet: waiting for data after the first epoch, 16 px"]
     page = (tmp_path / "out" / "benchmark.md").read_text(encoding="utf-8")

@@ -194,7 +194,7 @@ def test_an_archive_of_another_sha256(fails, kvasir_dataset, place, tmp_path):
 
 
 @pytest.mark.parametrize("below", ["", "Kvasir-SEG/", "more/Kvasir-SEG/"])
-def test_folders_around_all_files_are_left_out(get, kvasir_dataset, place, tmp_path, below):
+def test_folders_around_all_files_are_removed(get, kvasir_dataset, place, tmp_path, below):
     archive = zipped(kvasir_dataset, tmp_path / "a.zip", below)
     get(f"archive={archive}")
     assert files(place) == files(kvasir_dataset)

@@ -78,22 +78,22 @@ def test_what_is_refused(tree, asked, expected):
         names(asked)
 
 
-def test_what_is_left_out_is_told_by_reason(tree, caplog):
+def test_skipped_files_are_logged_by_reason(tree, caplog):
     for index in range(10):
         (tree / "one" / f"{index}.json").touch()
     with caplog.at_level(logging.INFO):
         search = Search(False, Path("out"))
         search(".")
-        search.tell()
+        search.log_skipped()
         recursive = Search(True, Path("out"))
         recursive("one")
-        recursive.tell()
+        recursive.log_skipped()
     assert caplog.messages == [
-        "skipped, as images end with .bmp .jpeg .jpg .png .tif .tiff .webp: notes.txt",
-        "skipped, as recursive=true looks into folders: odd [1], = ü, one",
-        "skipped, as images end with .bmp .jpeg .jpg .png .tif .tiff .webp: "
+        "skipped (images end with .bmp .jpeg .jpg .png .tif .tiff .webp): notes.txt",
+        "skipped (use recursive=true to read subfolders): odd [1], = ü, one",
+        "skipped (images end with .bmp .jpeg .jpg .png .tif .tiff .webp): "
         "0.json, 1.json, 2.json, 3.json, 4.json and 5 more",
-        "skipped, as links to folders are not followed: up",
+        "skipped (links to folders are not followed): up",
     ]
 
 

@@ -170,9 +170,9 @@ def test_subfolders_are_kept(script, trained_run, tmp_path, capsys):
         assert (output / "masks" / name).is_file()
         assert (output / "overlays" / name).with_suffix(".jpg").is_file()
     told = capsys.readouterr().out
-    assert "skipped, as images end with" in told
+    assert "skipped (images end with" in told
     assert "notes.txt" in told
-    assert "skipped, as the results go there: out" in told
+    assert "skipped (the results go there): out" in told
 
 
 def test_a_pattern_and_a_list(script, trained_run, images, tmp_path):

@@ -220,7 +220,7 @@ def test_a_single_group_has_no_interval():
     assert 0 < found["dice"]["mean"] < 1
 
 
-def test_undefined_values_are_counted_and_left_out():
+def test_undefined_values_are_counted_and_not_averaged():
     batch = {"id": ["a", "b", "c"], "group": ["", "", ""]}
     values = np.array([[1.0], [np.nan], [3.0]])
     rows = make_rows("own", batch, ["polyp"], "hd95", values)

@@ -59,7 +59,7 @@ def test_equivariance_figure(angles, images):
     figure = draw(equivariance_figure(fake_sweep(angles, images), "p4"))
     (axes,) = figure.axes
     assert axes.get_xlabel().startswith("rotation angle (degrees)")
-    assert axes.get_ylabel() == "consistency: Dice of\nrotated mask and mask of rotated image"
+    assert axes.get_ylabel() == "consistency: Dice of rotated mask\nand mask of rotated image"
     assert axes.get_ylim()[0] < 0.8
     for label in axes.get_xticklabels() + axes.get_yticklabels() + figure.legends[0].get_texts():
         assert label.get_fontsize() >= 12

@@ -125,7 +125,7 @@ def test_distances_of_empty_masks(scene):
         metrics.SurfaceDice(-1)
 
 
-def test_padding_is_left_out(scene, configured):
+def test_padding_does_not_count(scene, configured):
     probability, truth = scene
     whole = maps(probability, truth)
     padded = Maps(

@@ -126,7 +126,7 @@ def test_full_masks_say_nothing():
     assert np.isnan(sweep.dice).all()
 
 
-def test_undefined_images_are_counted_and_left_out():
+def test_undefined_images_are_counted_and_not_averaged():
     dice = np.array([[1.0, 0.5], [np.nan, np.nan]])[..., None]
     sweep = swept(["a", "b"], [90.0, 45.0], dice)
     summary = sweep.summary()

@@ -98,7 +98,10 @@ def test_an_archive_of_an_archive_is_the_same(archived):
     [
         (["runs=nothing", "output=new"], "runs=nothing: matches nothing"),
         (["runs=runs/c", "output=new"], "runs=runs/c: no run is finished"),
-        (["runs=runs", "output=runs"], "output=runs: holds again, which is of no archive"),
+        (
+            ["runs=runs", "output=runs"],
+            "output=runs: contains again, which is not part of",
+        ),
         (["runs=runs/again", "output=new"], "add that run to runs="),
     ],
     ids=["nothing", "unfinished", "a folder of something else", "without what it evaluates"],

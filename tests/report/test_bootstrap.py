@@ -101,7 +101,7 @@ def test_paired_seeds_share_what_they_share():
     a, b = a + luck, a + luck - 0.01
     assert width(paired_difference(a, b, units, paired_seeds=True)) == pytest.approx(0, abs=1e-9)
     assert width(paired_difference(a, b, units)) > 0.1
-    with pytest.raises(ValueError, match="paired seeds need as many"):
+    with pytest.raises(ValueError, match="paired seeds need equal numbers"):
         paired_difference(a, b[:2], units, paired_seeds=True)
 
 

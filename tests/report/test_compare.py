@@ -72,7 +72,7 @@ def test_the_page_holds_everything_and_needs_nothing(write_run, compare):
     assert "<dt>plain U-Net: 6</dt><dd>&lt;i&gt;, b, c" in text
     assert "CVC-ClinicDB: random split by image, 6 test images" in text
     assert "Kvasir-SEG: random split by image, 6 test images" in text
-    assert "numbers are not to be compared between them" in " ".join(text.split())
+    assert "Do not compare numbers between sections" in " ".join(text.split())
     links = set(re.findall(r'href="#([^"]*)"', text))
     assert links == set(re.findall(r'<h2 id="([^"]*)"', text))
     assert len(links) == 2
@@ -87,7 +87,7 @@ def test_the_same_runs_give_the_same_files(write_run, compare):
     assert contents(compare()) == contents(compare())
 
 
-def test_runs_that_cannot_be_compared_are_left_out_by_name(write_run, compare, undrawn, capfd):
+def test_runs_that_cannot_be_compared_are_skipped_by_name(write_run, compare, undrawn, capfd):
     write_run("whole")
     (write_run("going", "p4unet") / "metrics.json").unlink()
     (write_run("lacking", "p4unet") / "scores.csv").unlink()
@@ -349,8 +349,8 @@ def test_nothing_is_written_into_a_folder_of_other_things(
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("mine")
     told = refused("runs=runs/unet", f"output={output}")
-    assert f"output={output}: holds " in told
-    assert "is of no comparison" in told
+    assert f"output={output}: contains " in told
+    assert "is not part of a comparison" in told
 
 
 def test_nothing_is_left_in_the_working_directory(write_run, compare, tmp_path):
@@ -386,12 +386,18 @@ def edit_json(**values):
         (lambda write_run: (write_run("run") / ".hydra/config.yaml").unlink(), "config.yaml: miss"),
         (change("metrics.json", lambda text: text[:40]), "metrics.json: damaged"),
         (change("metrics.json", lambda text: "[]"), "metrics.json: not a JSON object"),
-        (change("metrics.json", lambda text: "{}"), "lacks 'data'"),
-        (change("metrics.json", edit_json(seed="x")), "holds what it should not"),
-        (change("metrics.json", edit_json(equivariance={"curve": 1})), "holds what it should not"),
-        (change("provenance.json", lambda text: "{}"), "lacks 'training_seconds'"),
+        (
+            change("metrics.json", lambda text: "{}"),
+            "'data' is missing in metrics.json or provenance.json",
+        ),
+        (change("metrics.json", edit_json(seed="x")), "has an invalid value"),
+        (change("metrics.json", edit_json(equivariance={"curve": 1})), "has an invalid value"),
+        (
+            change("provenance.json", lambda text: "{}"),
+            "'training_seconds' is missing",
+        ),
         (change("split.json", lambda text: '{"train": []}'), "split.json: not lists"),
-        (change("split.json", edit_json(test=["a"])), "scores.csv: holds other images"),
+        (change("split.json", edit_json(test=["a"])), "scores.csv: has other images"),
         (
             change("scores.csv", lambda text: text.replace("iou", "jaccard")),
             "the column iou is missing",
@@ -430,7 +436,7 @@ def test_bad_runs_are_refused_in_one_line(write_run, refused, spoil, told):
         (["runs=runs", "output=out", "outlier_dice=low"], "outlier_dice=low: must be a number"),
         (["runs=runs", "output=out", "outliers=1"], "outliers"),
         (["runs=runs", "output=out", "measures=[dyce]"], "must be some of dice, "),
-        (["runs=runs", "output=out", "comparisons=[a,b]"], "a pair of systems, as [A,B]"),
+        (["runs=runs", "output=out", "comparisons=[a,b]"], "a pair of systems, such as [A,B]"),
         (["runs=runs", "output=out", "comparisons=[[a,a]]"], "pairs of different systems"),
     ],
 )
@@ -465,7 +471,7 @@ def test_real_runs(command_line, compare, tmp_path):
 
 
 @pytest.mark.parametrize("share", ["one image", "all images"])
-def test_undefined_consistency_is_left_out_and_counted(write_run, compare, undrawn, share):
+def test_undefined_consistency_is_not_averaged_but_counted(write_run, compare, undrawn, share):
     """Where both masks are empty, equivariance.csv has an empty cell."""
     write_run("sound", "p4unet", instrument=True)
     run = write_run("undefined", instrument=True)

@@ -82,7 +82,7 @@ def test_one_run_has_no_p_and_three_seeds_a_second_opinion(sections):
         assert each.second_opinion is None
 
 
-def test_images_without_the_measure_are_left_out_for_both(sections):
+def test_images_without_the_measure_are_skipped_for_both(sections):
     section = sections[0]
     section.systems[0].runs[0].consistency.loc["a", 45.0] = np.nan
     made = compare_systems([section], None, ["consistency_off_grid"], 0.5)[0]

@@ -35,8 +35,8 @@ def pooled(*folders):
 def test_folds_are_one_run_that_tests_each_image_once(fold):
     folders = [fold(number, instrument=True) for number in (3, 1, 2)]
     runs = {run.fold[0]: run for run in map(read_run, folders)}
-    (run,), left_out = pooled(*folders)
-    assert not left_out
+    (run,), skipped = pooled(*folders)
+    assert not skipped
     assert run.images == list("abcdefghi")
     for number, images in IMAGES.items():
         one, same = runs[number], run.select(images, run.angles)
@@ -50,8 +50,8 @@ def test_folds_are_one_run_that_tests_each_image_once(fold):
 
 def test_a_seed_of_three_folds_is_one_run_of_its_system(fold):
     folders = [fold(number, seed=seed, model=m) for number in IMAGES for seed in (0, 1) for m in M]
-    (section,), left_out = make_sections([read_run(folder) for folder in folders])
-    assert not left_out
+    (section,), skipped = make_sections([read_run(folder) for folder in folders])
+    assert not skipped
     assert section.title.startswith("CVC-ClinicDB: cross-validation, 3 folds, 9 test images")
     assert {system.label for system in section.systems} == {"plain U-Net", "p4 U-Net"}
     for system in section.systems:
@@ -78,9 +78,9 @@ def test_an_image_in_two_folds_is_refused(fold):
 def test_the_later_of_two_runs_of_a_fold_counts(fold):
     early = fold(1, "early", dice=[0.1] * 4)
     late = fold(1, "late", dice=[0.2] * 4, started="2026-02-01T00:00:00+00:00")
-    (run,), ((left_out, reason),) = pooled(late, early, fold(2))
+    (run,), ((skipped, reason),) = pooled(late, early, fold(2))
     assert run.scores["dice"][IMAGES[1]].tolist() == [0.2] * 4
-    assert left_out.folder == early
+    assert skipped.folder == early
     assert str(late) in reason
 
 
@@ -91,12 +91,12 @@ def test_an_incomplete_cross_validation_is_said(fold):
     assert "The cross-validation is incomplete: folds 1, 3 of 3 only." in section.notes
 
 
-def test_a_seed_that_lacks_a_fold_is_left_out_and_named(fold):
+def test_a_seed_that_lacks_a_fold_is_skipped_and_named(fold):
     whole = [fold(number) for number in IMAGES]
-    runs, left_out = pooled(*whole, fold(1, seed=1), fold(3, seed=1))
+    runs, skipped = pooled(*whole, fold(1, seed=1), fold(3, seed=1))
     assert [run.seed for run in runs] == [0]
-    assert {reason for _, reason in left_out} == {"seed 1 lacks fold 2, which other runs have"}
-    assert len(left_out) == 2
+    assert {reason for _, reason in skipped} == {"seed 1 lacks fold 2, which other runs have"}
+    assert len(skipped) == 2
 
 
 def test_another_test_set_has_the_mean_over_the_networks(fold):
@@ -111,11 +111,11 @@ def test_another_test_set_has_the_mean_over_the_networks(fold):
     colondb = next(section for section in sections if "ColonDB" in section.title)
     assert colondb.images == list("uv")
     assert colondb.systems[0].dice == pytest.approx([0.6, 0.85])
-    assert "mean over networks of folds 1, 2 of 3" in " ".join(colondb.notes)
+    assert "mean over the networks of folds 1, 2 of 3" in " ".join(colondb.notes)
 
 
 def test_runs_without_folds_stay_as_they_are(write_run):
     run = read_run(write_run("0"))
-    (same,), left_out = pool_folds([run])
+    (same,), skipped = pool_folds([run])
     assert same is run
-    assert not left_out
+    assert not skipped

@@ -66,7 +66,7 @@ def test_quarter_turns_alone_have_nothing_off_the_grid(write_run):
     assert measured(run, "consistency_on_grid", 0.5) is not None
 
 
-def test_undefined_values_are_left_out_of_an_image(folder):
+def test_undefined_values_are_not_averaged(folder):
     run = read_run(folder)
     run.consistency.loc["a", 45.0] = np.nan
     run.consistency.loc["b", [45.0, 60.0]] = np.nan

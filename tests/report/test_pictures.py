@@ -101,7 +101,7 @@ def test_the_viewer_and_the_failed_images(systems, write_run, compare, capfd):
         assert len(set(dice.values())) == 2
 
     reason = "6 test images, 64 px, padded: runs/untrained has no checkpoint"
-    assert re.search(f"left out: viewer of CVC-ClinicDB: .* {reason}", capfd.readouterr().out)
+    assert re.search(f"skipped: viewer of CVC-ClinicDB: .* {reason}", capfd.readouterr().out)
     assert reason in page
 
     compare(*arguments)
@@ -121,6 +121,6 @@ def test_the_viewer_and_the_failed_images(systems, write_run, compare, capfd):
 def test_why_there_is_no_viewer(systems, compare, capfd, spoil, told):
     spoil(systems["p4 U-Net"])
     output = compare("runs=trained", "output=out", "viewer=true")
-    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("left out: ")]
-    assert any(line.startswith("left out: viewer of folder") and told in line for line in lines)
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("skipped: ")]
+    assert any(line.startswith("skipped: viewer of folder") and told in line for line in lines)
     assert not list(output.rglob("viewer.html"))

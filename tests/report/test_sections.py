@@ -59,7 +59,7 @@ def test_the_same_images_in_another_order_are_the_same_test_set(sections):
 def test_only_angles_in_common_are_compared_and_that_is_said(sections):
     (section,) = sections({}, {"model": "p4unet", "angles": [0, 30, 90, 180]})
     assert section.angles == [0, 90]
-    assert "0°, 90°. Those are the angles that all runs have in common" in section.notes[0]
+    assert "0°, 90°. These are the angles that all runs have in common" in section.notes[0]
     for system in section.systems:
         assert np.array_equal(system.values("consistency")[0], system.consistency[:, 1])
 
@@ -72,7 +72,7 @@ def test_sweeps_without_a_common_angle_are_refused(sections):
 def test_notes_on_seeds(sections):
     (section,) = sections({}, {"seed": 1}, {"model": "p4unet"})
     notes = " ".join(section.notes)
-    assert "one run only" in notes
+    assert "only one run" in notes
     assert "Not all systems have the same seeds" in notes
 
 
@@ -80,7 +80,7 @@ def test_images_of_a_group_are_one_unit(sections):
     section, other = sections({"groups": ["1", "1", "2", "2", "29", ""]}, {"data": "kvasir"})
     assert section.units == ["1", "1", "2", "2", "29", "f"]
     assert "belong to 4 groups" in " ".join(section.notes)
-    assert "every interval draws whole groups" in " ".join(section.notes)
+    assert "every interval resamples whole groups" in " ".join(section.notes)
     assert other.units == list("abcdef")
     assert "groups" not in " ".join(other.notes)
 
@@ -125,10 +125,10 @@ def test_a_run_counts_in_the_section_of_each_of_its_test_sets(write_run):
         write_run("1", "p4unet", data="kvasir", others=others),
         write_run("2", "p4unet", data="cvc", others=others, train=["t3"]),
     ]
-    sections, left_out = make_sections(
+    sections, skipped = make_sections(
         [run for folder in runs for run in read_runs(RunFolder(folder))]
     )
-    assert not left_out
+    assert not skipped
     titles = {section.title.split(",")[0]: section for section in sections}
     assert set(titles) == {
         "CVC-ColonDB: all images",

@@ -129,9 +129,9 @@ def test_labels_are_unique_whatever_the_differences(grouped):
 
 def test_the_later_of_two_runs_with_one_seed_counts(grouped):
     grouping = grouped({"started": "2026-02-02"}, {"started": "2026-01-01"})
-    ((left_out, reason),) = grouping.left_out
+    ((skipped, reason),) = grouping.skipped
     (system,) = grouping.systems
-    assert left_out.folder.name == "1"
+    assert skipped.folder.name == "1"
     assert [run.folder.name for run in system.runs] == ["0"]
     assert str(system.first.folder) in reason
     assert "seed 0" in reason

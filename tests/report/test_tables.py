@@ -110,7 +110,7 @@ def test_intervals_draw_groups(write_run):
     found = hierarchical_interval(np.array([DICE]), [1, 1, 2, 2, 3, 3])
     (record,) = table.records
     assert (record["dice_low"], record["dice_high"]) == (found.low, found.high)
-    assert table.what == "Systems, intervals by 3 groups"
+    assert table.what == "Systems, intervals over 3 groups"
 
 
 def test_outliers_are_those_of_each_run(section):
@@ -177,7 +177,7 @@ def test_every_further_metric_has_a_column(write_run):
     p4unet, unet = (dict(zip(table.header, row, strict=True)) for row in table.rows)
     assert table.records[0]["hd95"] == np.mean([1, 4, 5, 8, 9])
     assert p4unet["HD95"] == "5.400"
-    assert p4unet["s measure"] == "0.100"
+    assert p4unet["S-measure"] == "0.100"
     assert p4unet["Dice, adenoma"] == "0.200"
     assert "iou adenoma" not in [name.replace(",", "").lower() for name in table.header]
     assert (unet["HD95"], table.records[1]["hd95"]) == ("–", None)
@@ -263,7 +263,7 @@ def test_cells_of_declared_differences(write_run):
         "equal": "parameters, MACs",
         "p": f"{estimate.p:.3f}",
         "p (Holm)": f"{estimate.p:.3f}",
-        "smallest p of a permutation": "0.333",
+        "smallest p of a permutation test": "0.333",
         "mixed model": "–",
     }
 
@@ -282,9 +282,9 @@ def test_one_run_has_no_p(section):
     (declared,) = compare_systems([section], [("p4 U-Net", "plain U-Net")], ["dice"], 0.5)
     table = differences_table(declared, section)
     (cells,) = (dict(zip(table.header, row, strict=True)) for row in table.rows)
-    assert {cells[name] for name in ("seeds", "p", "p (Holm)", "smallest p of a permutation")} == {
-        "one run"
-    }
+    assert {
+        cells[name] for name in ("seeds", "p", "p (Holm)", "smallest p of a permutation test")
+    } == {"one run"}
     assert cells["equal"] == "parameters"  # of one the multiply-adds are not known
     (undeclared,) = compare_systems([section], None, ["dice"], 0.5)
     assert not {"p", "p (Holm)"} & set(differences_table(undeclared, section).header)

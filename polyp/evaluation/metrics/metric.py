@@ -1,4 +1,4 @@
-"""What a metric is."""
+"""The base classes of metrics."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Maps:
-    """What a network says of a batch of images, and what is true; K foreground classes.
+    """The predictions of a network for a batch of images, and the truth; K foreground classes.
 
     Attributes:
         probabilities: float [B, K, H, W] in [0, 1].
         masks: bool [B, K, H, W], the network's decision.
         truth: bool [B, K, H, W].
-        region: bool [B, 1, H, W], the pixels that count. It is a rectangle: padding is left out.
+        region: bool [B, 1, H, W], the pixels that count: a rectangle without padding.
     """
 
     probabilities: Tensor
@@ -34,7 +34,7 @@ class Metric(ABC):
 
 
 class ImageMetric(Metric):
-    """A metric that is computed image by image, class by class, by a library for arrays."""
+    """A metric that is computed with NumPy arrays, image by image and class by class."""
 
     @abstractmethod
     def image(self, probability: np.ndarray, mask: np.ndarray, truth: np.ndarray) -> float:

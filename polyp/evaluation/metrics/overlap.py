@@ -26,12 +26,12 @@ class IoU(_Overlap):
 
 
 class Precision(_Overlap):
-    """The part of the predicted mask that is true."""
+    """The share of the predicted mask that is correct."""
 
     name = "precision"
 
 
 class Recall(_Overlap):
-    """The part of the true mask that is predicted."""
+    """The share of the true mask that is found."""
 
     name = "recall"

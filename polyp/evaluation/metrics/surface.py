@@ -32,7 +32,7 @@ class HD95(ImageMetric):
 
 
 class SurfaceDice(ImageMetric):
-    """The part of both edges that lies within a tolerance of the other edge.
+    """The share of both edges that lies within a tolerance of the other edge.
 
     S. Nikolov et al., Clinically Applicable Segmentation of Head and Neck Anatomy for Radiotherapy,
     J. Med. Internet Res. 2021; here edge pixels are counted, not the length of the edge.
