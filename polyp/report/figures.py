@@ -226,8 +226,13 @@ def forest_figure(test_sets: Sequence[tuple[str, Sequence[Comparison]]]) -> Figu
                         middle = pairs.index((each.a.label, each.b.label))
                         position = middle + (number - (len(test_sets) - 1) / 2) * step
                         _mark(axes, each, position, number)
-            axes.set_title(textwrap.fill(MEASURES[measure], 18), fontsize=STYLE["font.size"])
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+            axes.set_title(
+                textwrap.fill(MEASURES[measure], max(54 // len(measures), 12)),
+                fontsize=STYLE["font.size"],
+            )
+            axes.xaxis.set_major_locator(
+                MaxNLocator(nbins=max(10 // len(measures), 2), steps=[1, 2, 5, 10])
+            )
             axes.grid(axis="x", color=GRID)
             axes.set_axisbelow(True)
         panels[0].set_yticks(range(len(pairs)), names)

@@ -153,7 +153,7 @@ def _legend(figure: Figure, points: Sequence[_Point], scale: float) -> None:
     if any(point.x.one_run for point in points):
         marks.append(_mark("o", 9, "white", "hollow: one run"))
     if any(len(point.runs) > 1 for point in points):
-        folds = any(run.folds for point in points for run in point.system.runs)
+        folds = any(len(run.folds) > 1 for point in points for run in point.system.runs)
         name = "single fold" if folds else "single run"
         marks.append(_mark("o", math.sqrt(RUN) - 1.8, GREY, name))
     if len(seconds) < len(points):
