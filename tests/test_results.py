@@ -66,7 +66,11 @@ def test_no_archive_names_a_path_of_a_machine():
 NETWORKS = {
     "plain": "plain U-Net",
     "plain + rotation": "plain U-Net + rotation",
+    "plain over C4": "plain U-Net over C4",
+    "plain of equal compute": "plain U-Net of equal compute",
     "p4": "p4 U-Net",
+    "p4 + rotation": "p4 U-Net + rotation",
+    "separable": "separable U-Net",
     "SE(2,12) bilinear": "bilinear SE(2) U-Net",
     "SE(2,12) Gaussian": "SE(2) U-Net",
     "steerable": "steerable U-Net",
