@@ -231,7 +231,7 @@ def test_predictions_figure_shows_the_images_and_masks_of_each_example():
         text.get_text(): handle.get_facecolor()
         for text, handle in zip(figure.legends[0].get_texts(), handles(figure), strict=True)
     }
-    assert {text.split(",")[0]: to_hex(colour).upper() for text, colour in colours.items()} == {
+    assert {text.split(" or ")[0]: to_hex(colour).upper() for text, colour in colours.items()} == {
         "in both masks": SKY,
         "only in the prediction": YELLOW,
         "only in the truth": VERMILLION,
