@@ -3,7 +3,7 @@
 In torch the gradient of a depthwise kernel takes five to ten times as long as the convolution, if
 the kernel is wider than three columns: oneDNN has fast code for narrower ones only. So here the
 gradient is computed for three columns at a time. It is also computed for some channels at a time,
-since what fits into the cache is faster, and so is the convolution of large maps, since each block of
+since what fits into the cache is faster; and large maps are convolved so too, since a block of
 memory of more than 32 MB is slow to get.
 """
 
@@ -18,7 +18,9 @@ COLUMNS = 3
 CHANNELS = 16  # that oneDNN treats at once
 # Bytes of the input at a time: in a convolution, and in the gradient of the kernel.
 CONVOLVED, CACHED = 2**24, 2**21
-FAST = (torch.float32, torch.bfloat16)  # types that oneDNN has fast code for
+# Processors and types that oneDNN has fast code for.
+X86 = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+TYPES = (torch.float32, torch.bfloat16)
 
 
 def pays(x: Tensor, kernel: Tensor, stride: int, groups: int) -> bool:
@@ -33,7 +35,8 @@ def pays(x: Tensor, kernel: Tensor, stride: int, groups: int) -> bool:
         and kernel.requires_grad
         and torch.is_grad_enabled()
         and x.device.type == "cpu"
-        and x.dtype in FAST
+        and X86
+        and x.dtype in TYPES
         and not torch.compiler.is_compiling()
         and not torch.onnx.is_in_onnx_export()
     )
