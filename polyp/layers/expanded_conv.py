@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from polyp.layers.depthwise import depthwise_conv2d, pays
+
 
 class ExpandedConv(nn.Module, ABC):
     """A convolution without bias and with zero padding, whose kernel is computed from parameters.
@@ -48,6 +50,8 @@ class ExpandedConv(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = self.kernel()
+        if pays(x, kernel, self.stride, self.groups):
+            return depthwise_conv2d(x, kernel)
         padding = kernel.shape[-1] // 2
         return functional.conv2d(x, kernel, stride=self.stride, padding=padding, groups=self.groups)
 
