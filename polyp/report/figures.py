@@ -204,7 +204,7 @@ def boxes_figure(systems: Sequence[System], title: str) -> Figure:
 
 def forest_figure(test_sets: Sequence[tuple[str, Sequence[Comparison]]]) -> Figure:
     """Differences with their 95 % intervals: a panel per measure, a row per pair of systems and in
-    it a mark per test set, hollow where a system has one run only.
+    it a mark per test set, hollow where a system has one run only. All panels have one scale.
 
     test_sets: the title of each, and its comparisons.
     """
@@ -217,7 +217,7 @@ def forest_figure(test_sets: Sequence[tuple[str, Sequence[Comparison]]]) -> Figu
     with matplotlib.rc_context(STYLE):
         row = max(0.26 * len(test_sets), 0.26 * lines) + 0.2
         figure = Figure(figsize=(WIDTH, 1.5 + row * len(pairs) + 0.3 * (len(test_sets) + 1)))
-        panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+        panels = figure.subplots(1, len(measures), sharex=True, sharey=True, squeeze=False)[0]
         for axes, measure in zip(panels, measures, strict=True):
             axes.axvline(0, color=GREY, linewidth=1)
             for number, (_, made) in enumerate(test_sets):
