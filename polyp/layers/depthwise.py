@@ -27,7 +27,8 @@ def pays(x: Tensor, kernel: Tensor, stride: int, groups: int) -> bool:
     None that is compiled or exported is: it has to consist of torch's own operations.
     """
     return (
-        groups == len(kernel) == x.shape[1]
+        x.numel() > 0
+        and groups == len(kernel) == x.shape[1]
         and stride == 1
         and kernel.shape[-1] > COLUMNS
         and kernel.requires_grad

@@ -98,6 +98,7 @@ def test_where_it_is_used(monkeypatch):
     assert pays(x.bfloat16(), kernel, stride=1, groups=4)
     assert not pays(x, kernel, stride=2, groups=4)
     assert not pays(x, random(4, 4, 5, 5), stride=1, groups=1)
+    assert not pays(x[:0], kernel, stride=1, groups=4)
     assert not pays(x, random(8, 1, 5, 5), stride=1, groups=4)
     assert not pays(x, random(4, 1, 3, 3), stride=1, groups=4), "torch is fast"
     assert not pays(x.double(), kernel, stride=1, groups=4)
