@@ -3,11 +3,9 @@
 In torch the gradient of a depthwise kernel takes five to ten times as long as the convolution, if
 the kernel is wider than three columns: oneDNN has fast code for narrower ones only. So here the
 gradient is computed for three columns at a time. It is also computed for some channels at a time,
-since what fits into the cache is faster; and large maps are convolved so too, since a block of
-memory of more than 32 MB is slow to get.
+since what fits into the cache is faster; and of large maps some images are convolved at a time,
+since a block of memory of more than 32 MB is slow to get.
 """
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,7 +27,8 @@ def pays(x: Tensor, kernel: Tensor, stride: int, groups: int) -> bool:
     None that is compiled or exported is: it has to consist of torch's own operations.
     """
     return (
-        groups == len(kernel) == x.shape[1]
+        x.numel() > 0
+        and groups == len(kernel) == x.shape[1]
         and stride == 1
         and kernel.shape[-1] > COLUMNS
         and kernel.requires_grad
@@ -57,11 +56,10 @@ def depthwise_conv2d(x: Tensor, kernel: Tensor) -> Tensor:
     """
     if torch.is_autocast_enabled(x.device.type):
         x, kernel = (each.to(torch.get_autocast_dtype(x.device.type)) for each in (x, kernel))
-    kernels = kernel.split(_channels(x, CONVOLVED))
-    if len(kernels) == 1:  # joined pieces are a copy
+    images = max(1, CONVOLVED // (x[:1].numel() * x.element_size()))
+    if images >= len(x):  # joined pieces are a copy
         return _DepthwiseConv2d.apply(x, kernel)
-    pieces = zip(_pieces(x, CONVOLVED), kernels, strict=True)
-    return torch.cat([_DepthwiseConv2d.apply(*piece) for piece in pieces], dim=1)
+    return torch.cat([_DepthwiseConv2d.apply(piece, kernel) for piece in x.split(images)])
 
 
 class _DepthwiseConv2d(torch.autograd.Function):
@@ -82,13 +80,19 @@ class _DepthwiseConv2d(torch.autograd.Function):
             margin, groups = kernel.shape[-1] // 2, len(kernel)
             of_x = conv2d_input(x.shape, kernel, gradient, padding=margin, groups=groups)
         if ctx.needs_input_grad[1]:
-            pieces = zip(_pieces(x, CACHED), _pieces(gradient, CACHED), strict=True)
-            of_kernel = torch.cat([_kernel_gradient(*each, kernel.shape[-1]) for each in pieces])
+            of_kernel = _kernel_gradient(x, gradient, kernel.shape[-1])
         return of_x, of_kernel
 
 
 def _kernel_gradient(x: Tensor, gradient: Tensor, size: int) -> Tensor:
     """[C, 1, size, size], of x and gradient [B, C, H, W]."""
+    fitting = CACHED // (x[:, :1].numel() * x.element_size())
+    channels = max(CHANNELS, fitting // CHANNELS * CHANNELS)
+    pieces = zip(x.split(channels, dim=1), gradient.split(channels, dim=1), strict=True)
+    return torch.cat([_by_columns(*piece, size) for piece in pieces])
+
+
+def _by_columns(x: Tensor, gradient: Tensor, size: int) -> Tensor:
     channels, margin = x.shape[1], size // 2
     gradient = gradient.contiguous()
     parts = []
@@ -100,13 +104,3 @@ def _kernel_gradient(x: Tensor, gradient: Tensor, size: int) -> Tensor:
         shape = (channels, 1, size, columns)
         parts.append(conv2d_weight(seen, shape, gradient, groups=channels))
     return torch.cat(parts, dim=-1)
-
-
-def _pieces(x: Tensor, size: int) -> Sequence[Tensor]:
-    """The channels of x [B, C, H, W], as many at a time as have about `size` bytes."""
-    return x.split(_channels(x, size), dim=1)
-
-
-def _channels(x: Tensor, size: int) -> int:
-    fitting = size // (x[:, :1].numel() * x.element_size())
-    return max(CHANNELS, fitting // CHANNELS * CHANNELS)
