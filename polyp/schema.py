@@ -263,6 +263,7 @@ CLASSES: Mapping[str, Mapping[str, Rule]] = {
         "out_channels": CHANNELS,
         "margin": whole(0, 4096),
         "project": WORD,
+        "prior": optional(number(above=0, below=1)),
     },
     "polyp.models.Canonicalized": {"model": PART, "group": WORD, "fields": CHANNELS},
     "polyp.models.LibraryModel": {

@@ -7,6 +7,7 @@ with batch normalisation and ReLU; two per level, after a lifting convolution to
 level 0; parameter-free upsampling; concatenated skips; 1×1 head with bias.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -38,6 +39,12 @@ class UNet(SegmentationModel):
             for (H + 2·margin)·(W + 2·margin) pixels.
         project: how the orientations of a field become one channel before the head: `max`, `mean`,
             or `none`, as in `polyp.layers.LayerFamily.project`.
+        prior: the bias of the head starts such that, without features, the foreground has this
+            probability, above 0 and below 1 (T.-Y. Lin et al., Focal Loss for Dense Object
+            Detection, ICCV 2017, section 4.1); several foreground classes share it. None: random,
+            as PyTorch does it. Then most pixels are polyp at first for some seeds, and the first
+            steps lower all features: where few fields are left at the end, their ReLUs die, and
+            the network learns nothing.
 
     Raises:
         UserError: (a ValueError) an impossible argument; in `forward`, an input that is not
@@ -54,6 +61,7 @@ class UNet(SegmentationModel):
         upsample: str = "bilinear",
         margin: int = 0,
         project: str = "max",
+        prior: float | None = None,
     ):
         widths = list(widths)
         if not widths or any(not isinstance(w, int) or w < 1 for w in widths) or widths[0] % 2:
@@ -94,6 +102,8 @@ class UNet(SegmentationModel):
         # After the projection nothing turns any more, so only a pointwise head is equivariant.
         channels = widths[0] * (layers.order if project == "none" else 1)
         self.head = nn.Conv2d(channels, out_channels, kernel_size=1)
+        if prior is not None:
+            _start_at(self.head, prior)
 
     def forward(self, x: Tensor) -> Tensor:
         self.check_input(x)
@@ -107,3 +117,17 @@ class UNet(SegmentationModel):
             skip = skips.pop()
             x = decoder(torch.cat([upsample(x, skip), skip], dim=1))
         return functional.pad(self.head(self.project(x)), [-self.margin] * 4)
+
+
+def _start_at(head: nn.Conv2d, prior: float) -> None:
+    """Sets the bias such that the foreground has probability `prior` where all features are 0."""
+    if not 0 < prior < 1:
+        raise UserError(f"prior={prior}: must be above 0 and below 1")
+    assert head.bias is not None
+    nn.init.zeros_(head.bias)
+    odds = prior / (1 - prior)
+    with torch.no_grad():
+        if len(head.bias) == 1:  # a sigmoid
+            head.bias[0] = math.log(odds)
+        else:  # a softmax, with the background first
+            head.bias[0] = math.log((len(head.bias) - 1) / odds)

@@ -201,3 +201,32 @@ def test_mean_and_maximum_over_orientations():
         UNet([4, 4], P4Layers(), project="min")
     with pytest.raises(UserError, match=r"^project=mean: irreps have no orientations"):
         UNet([4, 4], SteerableLayers(3, "continuous"), project="mean")
+
+
+@pytest.mark.parametrize("prior", [0.1, 0.5])
+def test_prior_is_the_probability_of_the_foreground_without_features(prior):
+    binary = UNet([4, 4], P4Layers(), prior=prior)
+    several = UNet([4, 4], P4Layers(), out_channels=3, prior=prior)
+    for model in (binary, several):
+        torch.nn.init.zeros_(model.head.weight)
+    image = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        assert binary(image).sigmoid() == pytest.approx(torch.full((1, 1, 8, 8), prior), abs=1e-6)
+        shares = several(image).softmax(1)[0, :, 0, 0]
+    assert shares.tolist() == pytest.approx([1 - prior, prior / 2, prior / 2], abs=1e-6)
+
+
+def test_without_a_prior_the_network_is_as_before():
+    networks = []
+    for options in ({}, {"prior": None}, {"prior": 0.1}):
+        torch.manual_seed(0)
+        networks.append(UNet([4, 4], P4Layers(), **options).state_dict())
+    plain, none, prior = networks
+    assert {k for k in plain if not plain[k].equal(none[k])} == set()
+    assert {k for k in plain if not plain[k].equal(prior[k])} == {"head.bias"}
+
+
+@pytest.mark.parametrize("prior", [0, 1, -0.1, 1.5])
+def test_bad_prior(prior):
+    with pytest.raises(UserError, match=f"^prior={prior}: must be above 0 and below 1"):
+        UNet([4, 4], P4Layers(), prior=prior)

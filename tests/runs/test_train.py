@@ -290,6 +290,7 @@ def test_tensorboard_shows_the_hyperparameters(run: Path):
         "model/upsample": "bilinear",
         "model/margin": 0,
         "model/project": "max",
+        "model/prior": "None",
         "model/in_channels": 3,
         "model/out_channels": 1,
         "model/layers.kernel_size": 3,
