@@ -71,6 +71,7 @@ NETWORKS = {
     "p4": "p4 U-Net",
     "p4 + rotation": "p4 U-Net + rotation",
     "separable": "separable U-Net",
+    "Lie": "Lie U-Net",
     "SE(2,12) bilinear": "bilinear SE(2) U-Net",
     "SE(2,12) Gaussian": "SE(2) U-Net",
     "steerable": "steerable U-Net",
