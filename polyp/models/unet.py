@@ -43,8 +43,9 @@ class UNet(SegmentationModel):
             probability, above 0 and below 1 (T.-Y. Lin et al., Focal Loss for Dense Object
             Detection, ICCV 2017, section 4.1); several foreground classes share it. None: random,
             as PyTorch does it. Then most pixels are polyp at first for some seeds, and the first
-            steps lower all features: where few fields are left at the end, their ReLUs die, and
-            the network learns nothing.
+            steps lower the features of all pixels alike. Where few fields are left at the end and
+            the weights of the head are positive, the ReLUs before the last convolution go off at
+            most pixels, the features after it are the same there, and the network learns little.
 
     Raises:
         UserError: (a ValueError) an impossible argument; in `forward`, an input that is not
