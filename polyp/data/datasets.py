@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from polyp.data.labels import Labels
-from polyp.data.reading import SUFFIXES, read_image, read_mask
+from polyp.data.reading import SUFFIXES, check_sizes, read_image, read_mask
 from polyp.data.sample import Sample
 from polyp.data.splits import Split
 from polyp.errors import UserError
@@ -240,12 +240,7 @@ class PairedFolders(Dataset):
             mask = read_mask(sample.mask).astype(np.uint8)
         else:
             mask = self.labels.read(sample.mask)
-        if image.shape[:2] != mask.shape:
-            (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
-            raise UserError(
-                f"{sample.image} is {width}×{height} pixels, but its mask {sample.mask} is "
-                f"{mask_width}×{mask_height}"
-            )
+        check_sizes(image, mask, sample.image, sample.mask)
         return image, mask
 
     def fingerprint(self) -> str:

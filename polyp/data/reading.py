@@ -1,7 +1,7 @@
 """Reads images and masks. Files that cannot be read correctly are errors."""
 
 import io
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
@@ -112,7 +112,7 @@ def read_pixels(
     if content is None and not path.is_file():
         raise UserError(f"{path}: no such file")
     source = path if content is None else io.BytesIO(content)
-    read = _read_tiff if path.suffix.lower() in (".tif", ".tiff") else _read_other
+    read = _read_tiff if is_tiff(path) else _read_other
     try:
         pixels = read(path, source, palette)
     except UnidentifiedImageError as error:
@@ -131,6 +131,27 @@ def read_pixels(
     if pixels.dtype.kind not in "biu":
         raise UserError(f"{path}: pixels of type {pixels.dtype}; store it with 8 or 16 bits")
     return pixels
+
+
+def is_tiff(path: str | PurePath) -> bool:
+    """Whether the name of a file is that of a TIFF."""
+    return PurePath(path).suffix.lower() in (".tif", ".tiff")
+
+
+def check_sizes(
+    image: np.ndarray, mask: np.ndarray, image_name: str | Path, mask_name: str | Path
+) -> None:
+    """Checks that an image [H, W, C] and its mask [H, W] have the same size.
+
+    Raises:
+        UserError: they have not; the message has their names.
+    """
+    if image.shape[:2] != mask.shape:
+        (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+        raise UserError(
+            f"{image_name} is {width}×{height} pixels, but its mask {mask_name} is "
+            f"{mask_width}×{mask_height}"
+        )
 
 
 def _read_tiff(path: Path, source: Path | io.BytesIO, palette: str) -> np.ndarray:

@@ -22,9 +22,9 @@ TYPES = (torch.float32, torch.bfloat16)
 
 
 def pays(x: Tensor, kernel: Tensor, stride: int, groups: int) -> bool:
-    """Whether a convolution is one that `depthwise_conv2d` trains faster.
+    """Whether `depthwise_conv2d` trains a convolution faster.
 
-    None that is compiled or exported is: it has to consist of torch's own operations.
+    False while a network is compiled or exported, which needs torch's own operations.
     """
     return (
         x.numel() > 0
@@ -98,7 +98,7 @@ def _by_columns(x: Tensor, gradient: Tensor, size: int) -> Tensor:
     parts = []
     for first in range(0, size, COLUMNS):
         columns = min(COLUMNS, size - first)
-        # What these columns meet: cut off on one side where they do not reach the border.
+        # The part of the image that these columns of the kernel see; negative padding cuts off.
         left, right = margin - first, first + columns - 1 - margin
         seen = functional.pad(x, (left, right, margin, margin))
         shape = (channels, 1, size, columns)

@@ -71,12 +71,12 @@ def compare(config: DictConfig) -> str:
     check_declaration(config.comparisons, config.measures)
     declared = config.comparisons and [(str(a), str(b)) for a, b in config.comparisons]
 
-    runs, left_out = _read(find_runs(config.runs))
+    runs, skipped = _read(find_runs(config.runs))
     if not runs:
-        raise UserError(f"runs={config.runs}: nothing to compare; {'; '.join(left_out)}")
+        raise UserError(f"runs={config.runs}: nothing to compare; {'; '.join(skipped)}")
     sections, excluded = make_sections(runs)
-    left_out += [f"{run.folder} on {run.data}: {reason}" for run, reason in excluded]
-    left_out += missing_pairs(sections, declared or [])
+    skipped += [f"{run.folder} on {run.data}: {reason}" for run, reason in excluded]
+    skipped += missing_pairs(sections, declared or [])
     comparisons = compare_systems(sections, declared, config.measures, config.outlier_dice)
 
     parts = [
@@ -85,7 +85,7 @@ def compare(config: DictConfig) -> str:
     ]
     if config.viewer:
         parts, without = _with_pictures(parts, sections)
-        left_out += without
+        skipped += without
     forest = _forest(sections, comparisons) if declared else []
     page = render(
         "page.html",
@@ -94,7 +94,7 @@ def compare(config: DictConfig) -> str:
         parts=parts,
         forest=forest,
         colours=DIFFERENCES,
-        skipped=left_out,
+        skipped=skipped,
     )
     files = {"index.html": page.encode()}
     files |= {name: data for figure in forest for name, data in figure.files.items()}
@@ -102,19 +102,19 @@ def compare(config: DictConfig) -> str:
     folder.write(output, files)
 
     lines = [render("table.md", table=part.tables["systems"]) for part in parts]
-    lines += [f"skipped: {line}" for line in left_out]
+    lines += [f"skipped: {line}" for line in skipped]
     return "\n".join([*lines, f"the whole comparison: {output / 'index.html'}"])
 
 
 def _read(found: Sequence[RunFolder]) -> tuple[list[Run], list[str]]:
     """The runs, one per test set, and a line for each that cannot be read."""
-    runs, left_out = [], []
+    runs, skipped = [], []
     for run in found:
         try:
             runs += read_runs(run)
         except UserError as error:
-            left_out.append(str(error))
-    return runs, left_out
+            skipped.append(str(error))
+    return runs, skipped
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from polyp.errors import UserError
 from polyp.report.identity import OF_TRAINING_IMAGES, identity
-from polyp.report.run import Run
+from polyp.report.run import Run, machines
 
 
 def pool_folds(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
@@ -96,7 +96,7 @@ def _pool(folds: list[Run]) -> Run:
         shifts=_joined(shifts) if len(shifts) == len(folds) else None,
         ceiling=(ceilings * sizes).sum(axis=1) / sum(sizes),
         training_seconds=sum(run.training_seconds for run in folds) / len(folds),
-        machine="; ".join(sorted({run.machine for run in folds})),
+        machine=machines(folds),
     )
 
 

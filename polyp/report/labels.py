@@ -1,4 +1,4 @@
-"""Labels beside the points of a figure, where they cover nothing."""
+"""Places the labels of points in a figure such that they cover nothing."""
 
 import math
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from matplotlib.patheffects import withStroke
 # Where a label may stand: directions from its point, and distances from its rim.
 DIRECTIONS = np.arange(16) * math.pi / 8
 DISTANCES = (3, 8, 14, 22, 32, 44, 60, 80, 105, 135, 170, 210)
-# What it costs beside the distance: to cover some of a mark, or all of it, to be nearer to another
-# point than to its own, and to cover what must not be covered.
+# Costs that are added to the distance: a label covers a part of a mark, or all of it; it is nearer
+# to another point than to its own; it covers a disc or a label, or leaves the frame.
 MARK, HIDDEN, AMBIGUOUS, COVERED = 30.0, 60.0, 60.0, 1000.0
-ROUNDS = 3  # in each of which every label takes its best place beside the others
-LEADER = 20  # the distance from which a line leads from a label to its point
+ROUNDS = 3  # in each round, every label moves to its best place, given the others
+LEADER = 20  # from this distance on, a line joins a label to its point
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def place_labels(
 
 @dataclass(frozen=True)
 class _Place:
-    """Of a label: its middle from that of its disc, and its distance from the rim."""
+    """A place for a label. offset: from the middle of its disc to its own. distance: to the rim."""
 
     offset: np.ndarray
     distance: float
@@ -66,8 +66,8 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Page:
-    """What there is in the axes, all in typographic points. A box is [2, 2], its lower left and
-    upper right corners.
+    """The contents of the axes, all in typographic points. A box is [2, 2]: its lower left and its
+    upper right corner.
 
     centres, radii: of the discs, [discs, 2] and [discs]. sizes: of their labels, [discs, 2].
     marks: points on each of the other marks, [points, 2]. frame: the box of the axes.

@@ -104,14 +104,10 @@ class Run:
 
     @property
     def seconds_per_image(self) -> float | None:
-        """Of training: the seconds of an epoch, with its validation, by the images that it has.
-
-        Of folds their mean. None where the epochs are not known.
-        """
+        """The training time per image: the seconds of an epoch, with its validation, divided by the
+        images of an epoch. For folds, their mean. None if the number of epochs is unknown."""
         if self.folds:
-            found = [fold.seconds_per_image for fold in self.folds]
-            known = [seconds for seconds in found if seconds is not None]
-            return sum(known) / len(known) if len(known) == len(found) else None
+            return mean_seconds_per_image(self.folds)
         # An epoch has as many images as with the whole training set: a smaller one is repeated.
         fraction = float(self.config.get("data.train_fraction") or 1)
         images = round(len(self.parts["train"]) / fraction)
@@ -129,6 +125,18 @@ class Run:
             shifts=None if self.shifts is None else self.shifts.loc[images],
             ceiling=self.ceiling[angles],
         )
+
+
+def mean_seconds_per_image(runs: Sequence["Run"]) -> float | None:
+    """The mean of `Run.seconds_per_image`; None if it is unknown for a run."""
+    found = [run.seconds_per_image for run in runs]
+    known = [seconds for seconds in found if seconds is not None]
+    return sum(known) / len(known) if len(known) == len(found) else None
+
+
+def machines(runs: Sequence["Run"]) -> str:
+    """The machines on which runs were trained, each once: "A; B"."""
+    return "; ".join(sorted({run.machine for run in runs}))
 
 
 def read_runs(folder: RunFolder) -> list[Run]:

@@ -14,7 +14,7 @@ from polyp.names import model_names
 from polyp.report.bootstrap import Interval, hierarchical_interval
 from polyp.report.identity import OF_TRAINING_IMAGES, identity
 from polyp.report.measures import measured
-from polyp.report.run import Run
+from polyp.report.run import Run, machines, mean_seconds_per_image
 
 # A key that labels do not show if one of these keys already shows the difference.
 SHORTER = {
@@ -50,15 +50,13 @@ class System:
 
     @property
     def seconds_per_image(self) -> float | None:
-        """Of training, the mean over the runs; None where a run does not know it."""
-        found = [run.seconds_per_image for run in self.runs]
-        known = [seconds for seconds in found if seconds is not None]
-        return sum(known) / len(known) if len(known) == len(found) else None
+        """The training time per image, the mean over the runs; None if it is unknown for a run."""
+        return mean_seconds_per_image(self.runs)
 
     @property
     def machine(self) -> str:
         """Where the runs were trained: "AMD EPYC, AVX512, bfloat16, Linux x86_64, 1 threads"."""
-        return "; ".join(sorted({run.machine for run in self.runs}))
+        return machines(self.runs)
 
     @property
     def metrics(self) -> list[str]:

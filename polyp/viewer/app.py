@@ -24,9 +24,9 @@ from polyp.viewer.networks import Geometry, Network
 from polyp.viewer.uploads import MAX_IMAGES, Upload, prepare_uploads
 from polyp.viewer.view import make_page, render
 
-# The names of this computer. Of others a browser may be told that they are this one.
+# The names of this computer. Other names are refused: another site could make its name point here.
 HOSTS = ["127.0.0.1", "localhost"]
-NOT_STORED = {"Cache-Control": "no-store"}  # nor does the browser keep the images
+NOT_STORED = {"Cache-Control": "no-store"}  # the browser does not keep the images either
 
 
 def make_app(
@@ -149,8 +149,8 @@ async def _receive(request: Request, max_megabytes: float) -> tuple[list[Upload]
 async def _limited(
     stream: AsyncGenerator[bytes, None], max_megabytes: float
 ) -> AsyncGenerator[bytes, None]:
-    """The stream; of one that is too large the rest is read, for a browser shows the answer only
-    once it has sent everything, but it is not kept."""
+    """The stream. If it is too large, the rest is read but not kept, because a browser shows the
+    answer only after it has sent everything."""
     size = 0
     async for chunk in stream:
         size += len(chunk)

@@ -20,7 +20,7 @@ from polyp.runs.loading import build, choose_device, load_model, load_task, use_
 from polyp.runs.test_sets import OWN, TestSet
 from polyp.tasks import Task
 
-# A line each; none of them is a colour of the masks. From Okabe and Ito (2008), and black.
+# Of the networks' curves, unlike those of the masks. From Okabe and Ito (2008), and black.
 COLOURS = ("#0072B2", "#CC79A7", "#009E73", "#E69F00", "#000000", "#8C6D31")
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from polyp.data import Sample, read_mask
 from polyp.data.prepared import Prepared, with_channels
+from polyp.data.reading import check_sizes, is_tiff
 from polyp.deploy.images import read_on_black
 from polyp.errors import UserError
 from polyp.geometry import to_square
@@ -71,16 +72,10 @@ def _square(
         if upload is not None:
             _check_pixels(upload)
     pixels = read_on_black(Path(image.name), image.content)
-    height, width = pixels.shape[:2]
-    truth = np.zeros((height, width), bool)
+    truth = np.zeros(pixels.shape[:2], bool)
     if mask is not None:
         truth = _read_mask(mask)
-        if truth.shape != (height, width):
-            mask_height, mask_width = truth.shape
-            raise UserError(
-                f"{image.name} is {width}×{height} pixels, but its mask {mask.name} is "
-                f"{mask_width}×{mask_height}"
-            )
+        check_sizes(pixels, truth, image.name, mask.name)
     pixels = with_channels(pixels, geometry.channels, image.name)
     return to_square(pixels, truth, geometry.image_size, geometry.resize)
 
@@ -141,7 +136,7 @@ def _check_pixels(upload: Upload) -> None:
 
 def _count_pixels(upload: Upload) -> int:
     content = io.BytesIO(upload.content)
-    if PurePath(upload.name).suffix.lower() in (".tif", ".tiff"):
+    if is_tiff(upload.name):
         with tifffile.TiffFile(content) as tiff:
             return tiff.pages.first.imagewidth * tiff.pages.first.imagelength
     with Image.open(content) as image:
