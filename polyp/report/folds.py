@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from polyp.errors import UserError
-from polyp.report.identity import OF_TRAINING_IMAGES, identity
+from polyp.report.identity import OF_TRAINING_IMAGES, identity_key
 from polyp.report.run import Run, machines
 
 
@@ -33,7 +33,7 @@ def pool_folds(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
         if run.fold is None:
             continue
         number, _ = run.fold
-        folds = seeds[_test_set(run) + _system_and_seed(run)]
+        folds = seeds[_test_set(run), _system_and_seed(run)]
         if number in folds:
             reason = f"the same system, seed and fold as {run.folder}, which is newer"
             skipped.append((folds[number], reason))
@@ -69,9 +69,8 @@ def _test_set(run: Run) -> tuple:
 
 
 def _system_and_seed(run: Run) -> tuple:
-    own = {k: v for k, v in identity(run).items() if k not in (*OF_TRAINING_IMAGES, "val_images")}
-    own["data.train_fraction"] = run.config.get("data.train_fraction")
-    return run.seed, *sorted((key, repr(value)) for key, value in own.items())
+    fraction = run.config.get("data.train_fraction")
+    return run.seed, fraction, identity_key(run, (*OF_TRAINING_IMAGES, "val_images"))
 
 
 def _pool(folds: list[Run]) -> Run:

@@ -1,7 +1,7 @@
 """What makes two runs the same system."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from polyp.report.run import Run
@@ -45,6 +45,16 @@ def identity(run: Run) -> dict[str, Any]:
         "train_and_val_set": digest([*sorted(run.parts["train"]), "", *sorted(run.parts["val"])]),
         **config,
     }
+
+
+def identity_key(run: Run, without: Collection[str] = ()) -> tuple:
+    """The identity as a key of a dict, without some of its entries: equal for runs of one system.
+
+    An option that is null counts as absent. A new option that is null by default therefore does not
+    separate new runs from earlier ones.
+    """
+    own = {k: v for k, v in identity(run).items() if k not in without and v is not None}
+    return tuple(sorted((k, repr(v)) for k, v in own.items()))
 
 
 def digest(ids: Sequence[str]) -> str:

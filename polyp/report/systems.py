@@ -12,7 +12,7 @@ from polyp.evaluation.scores import defined_mean, defined_means
 from polyp.evaluation.sweep import off_grid, turning
 from polyp.names import model_names
 from polyp.report.bootstrap import Interval, hierarchical_interval
-from polyp.report.identity import OF_TRAINING_IMAGES, identity
+from polyp.report.identity import OF_TRAINING_IMAGES, identity, identity_key
 from polyp.report.measures import measured
 from polyp.report.run import Run, machines, mean_seconds_per_image
 
@@ -156,7 +156,7 @@ def group(runs: Sequence[Run]) -> Grouping:
     groups: dict[tuple, dict[int, Run]] = defaultdict(dict)
     skipped = []
     for run in runs:
-        by_seed = groups[tuple(sorted((k, repr(v)) for k, v in identity(run).items()))]
+        by_seed = groups[identity_key(run)]
         if run.seed in by_seed:
             reason = f"the same system and seed {run.seed} as {run.folder}, which is newer"
             skipped.append((by_seed[run.seed], reason))
@@ -180,8 +180,7 @@ def by_training_images(systems: Sequence[System]) -> list[list[System]]:
     """
     lines: dict[tuple, list[System]] = defaultdict(list)
     for system in systems:
-        own = {k: v for k, v in identity(system.first).items() if k not in OF_TRAINING_IMAGES}
-        lines[tuple(sorted((k, repr(v)) for k, v in own.items()))].append(system)
+        lines[identity_key(system.first, OF_TRAINING_IMAGES)].append(system)
     ordered = [sorted(line, key=lambda s: s.training_images) for line in lines.values()]
     return [line for line in ordered if line[0].training_images < line[-1].training_images]
 

@@ -48,6 +48,14 @@ def test_folds_are_one_run_that_tests_each_image_once(fold):
     assert run.groups.tolist() == list("111122333")
 
 
+def test_folds_from_before_and_after_a_new_option_are_one_run(fold):
+    early, *later = [1, 2, 3]
+    new = [fold(number, config={"model.prior": None}) for number in later]
+    (run,), skipped = pooled(fold(early), *new)
+    assert not skipped
+    assert run.images == list("abcdefghi")
+
+
 def test_a_seed_of_three_folds_is_one_run_of_its_system(fold):
     folders = [fold(number, seed=seed, model=m) for number in IMAGES for seed in (0, 1) for m in M]
     (section,), skipped = make_sections([read_run(folder) for folder in folders])

@@ -39,6 +39,15 @@ def test_what_no_number_depends_on_makes_no_other_system(grouped):
     assert len(grouping.systems) == 1
 
 
+def test_an_option_that_is_null_counts_as_absent(grouped):
+    early, later = {}, {"seed": 1, "config": {"model.prior": None}}
+    other = {"seed": 2, "config": {"model.prior": 0.1}}
+    grouping = grouped(early, later, other)
+    seeds = {tuple(system.seeds) for system in grouping.systems}
+    assert seeds == {(0, 1), (2,)}
+    assert labels(grouping) == {"plain U-Net", "plain U-Net prior=0.1"}
+
+
 def test_models_are_called_by_their_name_alone(grouped):
     widths = {"model.widths": [2, 4]}
     assert labels(grouped({}, {"model": "p4unet", "config": widths})) == {"plain U-Net", "p4 U-Net"}
