@@ -81,7 +81,7 @@ def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) 
         facts["trained_on"] = trained_on
         title += f", trained on {dataset_name(trained_on)}"
     record = {
-        **provenance(data_identity(data)),
+        **provenance(data_identity(data), device),
         "run": str(saved.path.resolve()),
         "device": str(device),
     }

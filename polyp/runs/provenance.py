@@ -16,11 +16,14 @@ from polyp.cli import typed_command
 from polyp.training.trainer import cpu_multiplies_bf16
 
 
-def provenance(data: dict[str, str] | None = None) -> dict[str, Any]:
+def provenance(
+    data: dict[str, str] | None = None, device: torch.device | None = None
+) -> dict[str, Any]:
     """Command, version, commit, time, installed packages and machine.
 
     Args:
         data: name and checksum of the dataset, see `polyp.runs.identity.data_identity`.
+        device: where the network runs, if it is known.
     """
     return {
         "command": shlex.join(typed_command()),
@@ -33,8 +36,13 @@ def provenance(data: dict[str, str] | None = None) -> dict[str, Any]:
         "packages_sha256": _packages(),
         "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
         "processor": _processor(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": gpu_name(device),
     }
+
+
+def gpu_name(device: torch.device | None) -> str | None:
+    """The name of the GPU, such as "NVIDIA H100"; None for another device."""
+    return torch.cuda.get_device_name(device) if device and device.type == "cuda" else None
 
 
 def _packages() -> str:

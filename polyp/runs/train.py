@@ -34,7 +34,7 @@ from polyp.runs.identity import (
 )
 from polyp.runs.loading import load_checkpoint, put_weights, read_checkpoint
 from polyp.runs.measure import EvaluationOptions, log_summary, measure, sweep_angles
-from polyp.runs.provenance import provenance
+from polyp.runs.provenance import gpu_name, provenance
 from polyp.runs.signals import prints_resume_hint
 from polyp.runs.test_sets import TestSet, make_test_sets
 from polyp.runs.traces import release_logs
@@ -124,6 +124,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
             checkpoints,
         ],
     )
+    record["gpu"] = gpu_name(trainer.strategy.root_device)
     record["precision"] = str(trainer.precision)
     _check_sweep(trainer)
     if trainer.strategy.launcher is not None:

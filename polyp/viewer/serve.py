@@ -73,8 +73,7 @@ def _check_installed() -> None:
     missing = [name for module, name in PACKAGES.items() if not importlib.util.find_spec(module)]
     if missing:
         raise UserError(
-            f"polyp serve needs {', '.join(missing)}; install it with: "
-            "pip install 'polyp-equivariance[serve]'"
+            f"polyp serve needs {', '.join(missing)}; install with: pip install {' '.join(missing)}"
         )
 
 

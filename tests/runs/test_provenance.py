@@ -21,6 +21,14 @@ def test_machine_and_packages():
     assert record["packages_sha256"] == hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def test_the_gpu_is_named_only_if_the_network_runs_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert provenance(device=torch.device("cuda", 1))["gpu"] == "GPU 1"
+    assert provenance(device=torch.device("cpu"))["gpu"] is None
+    assert provenance()["gpu"] is None
+
+
 def test_a_resumed_run_names_all_its_commands(command_line):
     folder: Path = command_line(*TINY_SYNTHETIC, "schedule=constant")
     first = json.loads((folder / "provenance.json").read_text())

@@ -343,8 +343,7 @@ def test_a_missing_package(script_refused, finished_run, monkeypatch):
     monkeypatch.setitem(serve.PACKAGES, "no_such_module", "no-such-package")
     line = script_refused("serve", f"run={finished_run}")
     assert line == (
-        "error: polyp serve needs no-such-package; install it with: "
-        "pip install 'polyp-equivariance[serve]'"
+        "error: polyp serve needs no-such-package; install with: pip install no-such-package"
     )
 
 
