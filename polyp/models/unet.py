@@ -39,13 +39,13 @@ class UNet(SegmentationModel):
             for (H + 2·margin)·(W + 2·margin) pixels.
         project: how the orientations of a field become one channel before the head: `max`, `mean`,
             or `none`, as in `polyp.layers.LayerFamily.project`.
-        prior: the bias of the head starts such that, without features, the foreground has this
-            probability, above 0 and below 1 (T.-Y. Lin et al., Focal Loss for Dense Object
-            Detection, ICCV 2017, section 4.1); several foreground classes share it. None: random,
-            as PyTorch does it. Then most pixels are polyp at first for some seeds, and the first
-            steps lower the features of all pixels alike. Where few fields are left at the end and
-            the weights of the head are positive, the ReLUs before the last convolution go off at
-            most pixels, the features after it are the same there, and the network learns little.
+        prior: at first the network gives the foreground this probability, above 0 and below 1, at
+            every pixel; several foreground classes share it. The weights of the head are 0, and its
+            bias is the logit of `prior` (T.-Y. Lin et al., Focal Loss for Dense Object Detection,
+            ICCV 2017, section 4.1). The first steps then give the weights the signs that suit the
+            features. None: random weights and bias, as PyTorch does it. The features are never
+            negative, so a head of few fields whose random weights have one sign can only raise, or
+            only lower, its bias, and the network may learn little.
 
     Raises:
         UserError: (a ValueError) an impossible argument; in `forward`, an input that is not
@@ -121,10 +121,11 @@ class UNet(SegmentationModel):
 
 
 def _start_at(head: nn.Conv2d, prior: float) -> None:
-    """Sets the bias such that the foreground has probability `prior` where all features are 0."""
+    """Makes `prior` the probability of the foreground at every pixel."""
     if not 0 < prior < 1:
         raise UserError(f"prior={prior}: must be above 0 and below 1")
     assert head.bias is not None
+    nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     odds = prior / (1 - prior)
     with torch.no_grad():

@@ -7,6 +7,7 @@ from polyp.errors import UserError
 from polyp.layers import LieLayers
 from polyp.layers.lie import LieConv
 from polyp.layers.rotation_error import rotation_error
+from polyp.models import UNet
 from polyp.training import BCEDiceLoss
 from tests.layers import test_se2
 from tests.layers.definition import rotations
@@ -99,11 +100,11 @@ class TestRandomOffsetUNet(TestLieUNet):
         return super().make(**overrides, layers={"offset": "random"})
 
 
-@pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, -1)])
-def test_learns_more_than_a_constant(signs):
-    """Whatever the signs of the head: without a prior (`prior=null`) the first case fails.
+@pytest.mark.parametrize("seed", range(3))
+def test_learns_more_than_a_constant(seed):
+    """With each seed: measured .64, .68 and .76. The best constant has 1.24.
 
-    Measured, with and without: .58 and 1.27, .61 and 1.14, .99 and .88. A constant has 1.24.
+    Without a prior: 1.13, .92 and .86, and 1.26, 1.18 and 1.65 if no weight of the head is negative.
     """
     scenes = [scene(0, index, 32) for index in range(8)]
     images = torch.stack([torch.from_numpy(image).movedim(2, 0) / 255 for image, _ in scenes])
@@ -112,9 +113,8 @@ def test_learns_more_than_a_constant(signs):
     constant = min(
         loss(torch.full(masks.shape, logit), masks).item() for logit in np.arange(-4, 4, 0.1)
     )
-    model = TestLieUNet().make(widths=[2, 4, 6], layers={"rotations": 4})
-    with torch.no_grad():
-        model.head.weight.abs_().mul_(torch.tensor(signs)[None, :, None, None])
+    torch.manual_seed(seed)
+    model = UNet([2, 4, 6], LieLayers(rotations=4), prior=0.1)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     for _ in range(30):
         optimizer.zero_grad()

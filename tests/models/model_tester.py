@@ -54,7 +54,8 @@ class ModelTester:
         model = self.make(widths=list(widths or self.widths))
         with torch.no_grad():
             for parameter in model.parameters():
-                if parameter.ndim == 1:  # scales and biases, which start as ones and zeros
+                # Scales and biases, and a head with a prior, which start as ones and zeros.
+                if parameter.ndim == 1 or not parameter.any():
                     parameter.add_(0.1 * torch.randn_like(parameter))
             for _ in range(10):
                 model(2 * torch.randn(4, 3, 16, 16) + 1)
@@ -70,12 +71,14 @@ class ModelTester:
         model = self.make()
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == self.parameters
 
-    def test_training_step_changes_every_parameter(self):
+    def test_training_changes_every_parameter(self):
         model = self.make(widths=list(self.widths))
         before = copy.deepcopy(model.state_dict())
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        model(torch.randn(2, 3, 16, 16)).square().mean().backward()
-        optimizer.step()
+        for _ in range(2):  # where the head starts at 0, the first step changes only the head
+            optimizer.zero_grad()
+            model(torch.randn(2, 3, 16, 16)).square().mean().backward()
+            optimizer.step()
         for name, parameter in model.named_parameters():
             assert torch.isfinite(parameter).all(), name
             assert not torch.equal(parameter, before[name]), name
