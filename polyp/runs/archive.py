@@ -7,7 +7,6 @@ metrics.json, provenance.json and split of each run. An archive has no checkpoin
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -159,10 +158,16 @@ def write_archive(runs: Sequence[RunFolder], output: Path) -> None:
 
 
 def _named(runs: Sequence[RunFolder]) -> dict[str, RunFolder]:
-    """The runs by their path in the folder that holds them all."""
-    parents = [run.path.resolve().parent for run in runs]
-    top = os.path.commonpath(parents)
-    return {run.path.resolve().relative_to(top).as_posix(): run for run in runs}
+    """The runs by the ends of their paths, each with as many folders as make it unique. An archive
+    of archived and other runs keeps the names."""
+    paths = [run.path.resolve().parts for run in runs]
+    named = {}
+    for path, run in zip(paths, runs, strict=True):
+        depth = 1
+        while sum(other[-depth:] == path[-depth:] for other in paths) > 1:
+            depth += 1
+        named["/".join(path[-depth:])] = run
+    return named
 
 
 def _entry(run: RunFolder, splits: dict[str, dict[str, list[str]]]) -> dict[str, Any]:

@@ -42,15 +42,15 @@ def run(*arguments: str) -> None:
 def test_an_archive_is_two_files(archived, capsys):
     assert sorted(path.name for path in archived.iterdir()) == ["manifest.json", "results.parquet"]
     table = pd.read_parquet(archived / "results.parquet")
-    assert set(table["run"]) == {"deep/a", "b", "again"}
+    assert set(table["run"]) == {"a", "b", "again"}
     assert len(table[(table["run"] == "b") & (table["table"] == "shifts.csv")]) == 6
 
 
 def test_it_reads_as_the_runs_do(archived):
     read = {run.path.relative_to("archive").as_posix(): run for run in find_runs("archive")}
-    assert sorted(read) == ["again", "b", "deep/a"]
+    assert sorted(read) == ["a", "again", "b"]
     for name, run in read.items():
-        original = RunFolder(archived.parent / "runs" / name)
+        original = RunFolder(archived.parent / "runs" / ("deep/a" if name == "a" else name))
         assert run.finished
         assert_frame_equal(run.scores(), original.scores())
         assert_frame_equal(run.equivariance(), original.equivariance())
@@ -60,11 +60,11 @@ def test_it_reads_as_the_runs_do(archived):
     shifts = read["b"].shifts()
     assert shifts is not None
     assert_frame_equal(shifts, RunFolder(archived.parent / "runs" / "b").shifts())
-    assert read["deep/a"].shifts() is None
+    assert read["a"].shifts() is None
     assert list(shifts["group"].unique()) == ["007"]
-    assert read["again"].trained.path == Path("archive/deep/a")
+    assert read["again"].trained.path == Path("archive/a")
     again = read["again"].json("provenance.json")
-    assert again == {"run": "deep/a", "started": "2026"}, "no path of this machine"
+    assert again == {"run": "a", "started": "2026"}, "no path of this machine"
 
 
 def test_splits_are_kept_once(archived):
@@ -91,6 +91,14 @@ def test_an_archive_of_an_archive_is_the_same(archived):
     run("runs=archive", "output=second")
     for name in ("manifest.json", "results.parquet"):
         assert (archived / name).read_bytes() == Path("second", name).read_bytes()
+
+
+def test_runs_are_named_by_the_ends_of_their_paths(archived, write_run):
+    write_run("more/d")
+    write_run("more/b")
+    run("runs=[archive,runs/more]", "output=second")
+    names = set(json.loads(Path("second", "manifest.json").read_text())["runs"])
+    assert names == {"a", "archive/b", "more/b", "again", "d"}
 
 
 @pytest.mark.parametrize(
