@@ -82,6 +82,11 @@ class LieLayers(LayerFamily):
         # One for all layers of a network, so that they turn together.
         self.offset = random_offset(offset, rotations)
 
+    def activation(self, fields: int) -> nn.Module:
+        """GELU (Hendrycks & Gimpel 2016). Where a ReLU is 0 at all pixels, its field learns no more;
+        with few fields in a level that can stop a whole network."""
+        return nn.GELU()
+
     def lift(self, in_channels: int, fields: int) -> nn.Module:
         conv = self._conv(in_channels, fields, self.kernel_size, lifting=True)
         return conv if self.offset is None else nn.Sequential(self.offset, conv)
