@@ -236,7 +236,7 @@ MODELS = {
     "se2unet_separable": ([8, 16, 32, 64, 128], 5, 12, "gaussian"),
     "se2unet_separable_small": ([4, 8, 16, 32, 64], 5, 12, "gaussian"),
     "lieunet": ([8, 16, 32, 64, 128], 5, 12, None),
-    "lieunet_small": ([2, 4, 6, 11, 21], 5, 12, None),
+    "lieunet_small": ([4, 8, 16, 32, 64], 5, 12, None),
 }
 
 

@@ -10,7 +10,7 @@ from benchmarks.result import Result
 from polyp.models import multiply_adds
 from tests.conftest import CONFIGS
 
-KEPT = ("p4unet", "lieunet_separable")
+KEPT = ("p4unet", "lieunet")
 
 
 def composed():
@@ -43,8 +43,8 @@ def test_the_table_of_two_networks(measured, tmp_path, monkeypatch):
         ratio = float(rows[f"{name}: training step"]["value"])
         assert ratio == pytest.approx(step / p4, rel=0.3)  # of rounded numbers
     assert float(rows["p4unet: memory"]["value"]) == 1
-    assert rows["lieunet_separable: memory"]["detail"] == "150 MB / 100 MB"
-    assert float(rows["lieunet_separable: memory"]["value"]) == 1.5
+    assert rows["lieunet: memory"]["detail"] == "150 MB / 100 MB"
+    assert float(rows["lieunet: memory"]["value"]) == 1.5
 
 
 def test_every_network_is_in_the_table():
@@ -53,7 +53,8 @@ def test_every_network_is_in_the_table():
     full = {name for name in in_configs if not name.endswith("_small")}
     # The same cost as se2unet; of other libraries.
     assert full - set(models) == {"se2unet_bilinear", "monai_dynunet", "smp"}
-    assert models.lieunet_separable.layers.separable
+    assert models.lieunet.layers.separable
+    assert not models.lieunet_dense.layers.separable
     assert models.symmetrized.in_training
 
 
@@ -64,7 +65,7 @@ def test_the_page_in_the_docs_has_every_network_with_its_parameters():
     section = text.split("## All networks")[1]
     lines = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
     shown = {cells[0].strip("| `"): cells[1] for cells in lines[1:]}
-    quick = ("p4unet", "unet_wide", "lieunet_separable", "canonicalized")
+    quick = ("p4unet", "unet_wide", "lieunet", "canonicalized")
     assert set(shown) == set(models)
     for name in quick:
         parameters = sum(p.numel() for p in instantiate(models[name]).parameters())
