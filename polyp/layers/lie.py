@@ -83,8 +83,8 @@ class LieLayers(LayerFamily):
         self.offset = random_offset(offset, rotations)
 
     def activation(self, fields: int) -> nn.Module:
-        """GELU (Hendrycks & Gimpel 2016). Where a ReLU is 0 at all pixels, its field learns no more;
-        with few fields in a level that can stop a whole network."""
+        """GELU (Hendrycks & Gimpel 2016). A field whose ReLUs are 0 at all pixels learns no more,
+        and where there are few fields that can stop the whole network."""
         return nn.GELU()
 
     def lift(self, in_channels: int, fields: int) -> nn.Module:

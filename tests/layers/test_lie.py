@@ -96,10 +96,10 @@ class TestLieUNet(ModelTester):
 
 
 class TestDenseUNet(TestLieUNet):
-    parameters = 439_665
+    parameters = 1_768_785
 
     def make(self, **overrides):
-        return super().make(**overrides, layers={"separable": False})
+        return super().make(**overrides, layers={"separable": False, "hidden": 32})
 
 
 class TestRandomOffsetUNet(TestLieUNet):
