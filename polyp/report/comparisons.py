@@ -125,11 +125,14 @@ def check_declaration(pairs: Sequence[Sequence[str]] | None, measures: Sequence[
 
 
 def missing_pairs(sections: Sequence[Section], declared: Sequence[Pair]) -> list[str]:
-    """A line per declared pair of systems that no test set has."""
+    """A line that names the declared pairs of systems that no test set has; no line if there are
+    none."""
     known = [{system.label for system in section.systems} for section in sections]
-    names = ", ".join(sorted(set().union(*known)))
+    missing = [pair for pair in declared if not any({*pair} <= labels for labels in known)]
+    if not missing:
+        return []
+    pairs = "; ".join(f"{a} − {b}" for a, b in missing)
+    systems = "; ".join(sorted(set().union(*known)))
     return [
-        f"comparison of {a!r} and {b!r}: no test set has both; the systems are {names}"
-        for a, b in declared
-        if not any({a, b} <= labels for labels in known)
+        f"comparisons of which no test set has both systems: {pairs}. The systems are {systems}"
     ]

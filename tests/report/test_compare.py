@@ -202,7 +202,7 @@ def test_declared_comparisons_have_p_values_and_a_forest_plot(three, compare, un
         assert drawn == ["forest_figure", [[TITLE, made]]]
     page = (output / "index.html").read_text()
     assert "Declared comparisons" in page
-    assert "comparison of &#39;p4 U-Net&#39; and &#39;nowhere&#39;: no test set has both" in page
+    assert "comparisons of which no test set has both systems: p4 U-Net − nowhere." in page
     assert not (compare("runs=runs", "output=out") / "forest.png").exists()
 
 
@@ -218,8 +218,8 @@ def test_a_study_brings_its_declaration(three, compare, undrawn, study):
     assert all(row["p_holm"] for row in found)
     missing = [pair for pair in declared["comparisons"] if pair != [P4, PLAIN]]
     text = unescape((output / "index.html").read_text())
-    for a, b in missing:
-        assert f"comparison of {a!r} and {b!r}: no test set has both" in text
+    pairs = "; ".join(f"{a} − {b}" for a, b in missing)
+    assert f"comparisons of which no test set has both systems: {pairs}. The systems are " in text
 
 
 def test_each_figure_is_drawn_of_its_systems_and_named_after_them(three, compare, undrawn):

@@ -97,9 +97,10 @@ def test_what_a_run_did_not_measure_is_not_compared(sections):
 
 
 def test_a_declared_pair_that_is_nowhere_is_told(sections):
-    (line,) = missing_pairs(sections, [(P4, PLAIN), ("p4", PLAIN)])
-    assert "'p4' and 'plain U-Net': no test set has both" in line
-    assert SE2 in line
+    (line,) = missing_pairs(sections, [(P4, PLAIN), ("p4", PLAIN), (SE2, "p4m")])
+    assert ": p4 − plain U-Net; SE(2) U-Net − p4m. The systems are " in line
+    assert SE2 in line.split("The systems are ")[1]
+    assert missing_pairs(sections, [(P4, PLAIN)]) == []
 
 
 @pytest.mark.parametrize(
