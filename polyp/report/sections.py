@@ -150,8 +150,10 @@ def _notes(runs: list[Run], grouping: Grouping, angles: list[float], units: list
         elif describe_folds(folds) != f"{len(folds)} folds":
             notes.append(f"The cross-validation is incomplete: {describe_folds(folds)} only.")
     if grouping.usual:
-        usual = ", ".join(f"{key}={value}" for key, value in grouping.usual.items())
-        notes.append(f"Unless the name of a system says otherwise: {usual}.")
+        notes.append(f"Unless a system has other options: {_options(grouping.usual)}.")
+    named = [f"{each.label}: {_options(each.options)}" for each in systems if each.options]
+    if named:
+        notes.append(f"Options that names do not show: {'; '.join(named)}.")
     if any(len(system.runs) == 1 for system in systems):
         notes.append(
             "Some systems have only one run: their intervals and differences say nothing about "
@@ -162,6 +164,10 @@ def _notes(runs: list[Run], grouping: Grouping, angles: list[float], units: list
     if len({run.machine for run in runs}) > 1:
         notes.append("Training times were measured on different machines.")
     return notes
+
+
+def _options(options: dict[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in options.items())
 
 
 def _listed(angles: Sequence[float]) -> str:

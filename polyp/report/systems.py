@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,14 @@ SHORTER = {
 class System:
     """One way to train a network, with a run per seed, all on the same test images and angles.
 
-    style: number of its colour and line in figures.
+    style: number of its colour and line in figures. options: those that distinguish it from other
+        systems, if its label does not show them, {"lr": "0.01"}.
     """
 
     label: str
     runs: list[Run]
     style: int = 0
+    options: dict[str, str] = field(default_factory=dict)
 
     @property
     def first(self) -> Run:
@@ -168,7 +170,10 @@ def group(runs: Sequence[Run]) -> Grouping:
     labels = _labels(
         [_name(same) for same in by_system], model_names([run.model for run in first]), differences
     )
-    systems = [System(label, same) for label, same in zip(labels, by_system, strict=True)]
+    systems = [
+        System(label, same, options={k: v for k, v in own.items() if f"{k}={v}" not in label})
+        for label, same, own in zip(labels, by_system, differences, strict=True)
+    ]
     systems.sort(key=lambda system: (-system.dice.mean(), system.label))
     return Grouping(systems, usual, skipped)
 

@@ -76,6 +76,12 @@ def test_notes_on_seeds(sections):
     assert "Not all systems have the same seeds" in notes
 
 
+def test_notes_on_options(sections):
+    own = {"seed": 0, "model": "p4unet", "config": {"optimizer.lr": 0.01, "name": "mine"}}
+    (section,) = sections({}, {"model": "se2unet"}, own)
+    assert "Options that names do not show: mine: lr=0.01." in section.notes
+
+
 def test_images_of_a_group_are_one_unit(sections):
     section, other = sections({"groups": ["1", "1", "2", "2", "29", ""]}, {"data": "kvasir"})
     assert section.units == ["1", "1", "2", "2", "29", "f"]

@@ -165,6 +165,16 @@ def test_a_name_in_the_config_is_the_name(grouped):
     assert labels(grouping) == {"mine", "p4 U-Net"}
 
 
+def test_options_that_a_name_does_not_show_are_kept(grouped):
+    lr = {"optimizer.lr": 0.01, "name": "mine"}
+    own, *others = sorted(
+        grouped({"config": lr}, {"model": "p4unet"}, {"model": "se2unet"}).systems,
+        key=lambda system: system.label != "mine",
+    )
+    assert own.options == {"lr": "0.01"}
+    assert all(not system.options for system in others)
+
+
 def test_one_name_for_two_systems_does_not_hide_their_difference(grouped):
     widths = {"model.widths": [2, 4], "name": "mine"}
     grouping = grouped({"config": {"name": "mine"}}, {"config": widths})
