@@ -29,8 +29,8 @@ SHORTER = {
 class System:
     """One way to train a network, with a run per seed, all on the same test images and angles.
 
-    style: number of its colour and line in figures. options: those that distinguish it from other
-        systems, if its label does not show them, {"lr": "0.01"}.
+    style: number of its colour and line in figures. options: of training and data, where they
+        are not the usual ones and its label does not show them, {"lr": "0.01"}.
     """
 
     label: str
@@ -171,11 +171,16 @@ def group(runs: Sequence[Run]) -> Grouping:
         [_name(same) for same in by_system], model_names([run.model for run in first]), differences
     )
     systems = [
-        System(label, same, options={k: v for k, v in own.items() if f"{k}={v}" not in label})
+        System(label, same, options=_unshown(own, usual, label))
         for label, same, own in zip(labels, by_system, differences, strict=True)
     ]
     systems.sort(key=lambda system: (-system.dice.mean(), system.label))
     return Grouping(systems, usual, skipped)
+
+
+def _unshown(differing: dict[str, str], usual: dict[str, str], label: str) -> dict[str, str]:
+    """The options that differ from the usual ones, without those that the label shows."""
+    return {k: v for k, v in differing.items() if k in usual and f"{k}={v}" not in label}
 
 
 def by_training_images(systems: Sequence[System]) -> list[list[System]]:
