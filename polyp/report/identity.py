@@ -1,7 +1,10 @@
 """What makes two runs the same system."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+import inspect
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 from polyp.report.run import Run
@@ -35,7 +38,7 @@ OF_TRAINING_IMAGES = ("train_images", "train_and_val_set", "data.train_fraction"
 
 def identity(run: Run) -> dict[str, Any]:
     """What makes two runs the same system: config and images, but not the seed."""
-    config = {k: v for k, v in run.config.items() if not k.startswith(NOT_OF_THE_SYSTEM)}
+    config = {k: v for k, v in _filled(run.config).items() if not k.startswith(NOT_OF_THE_SYSTEM)}
     return {
         "model": run.model,
         "trained_on": run.trained_on,
@@ -49,12 +52,34 @@ def identity(run: Run) -> dict[str, Any]:
 
 def identity_key(run: Run, without: Collection[str] = ()) -> tuple:
     """The identity as a key of a dict, without some of its entries: equal for runs of one system.
-
-    An option that is null counts as absent. A new option that is null by default therefore does not
-    separate new runs from earlier ones.
-    """
+    An option that is null counts as absent."""
     own = {k: v for k, v in identity(run).items() if k not in without and v is not None}
     return tuple(sorted((k, repr(v)) for k, v in own.items()))
+
+
+def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A flat config with the options that are newer than the run, at their defaults."""
+    filled = dict(config)
+    for key, target in config.items():
+        if key.endswith("_target_") and str(target).startswith("polyp."):
+            place = key.removesuffix("_target_")
+            for name, default in _defaults(str(target)).items():
+                if not any(f"{other}.".startswith(f"{place}{name}.") for other in config):
+                    filled[place + name] = default
+    return filled
+
+
+@cache
+def _defaults(target: str) -> dict[str, Any]:
+    """The arguments of a class or function that have a default; {} if there is none of this name,
+    in this version."""
+    module, _, name = target.rpartition(".")
+    try:
+        parameters = inspect.signature(getattr(import_module(module), name)).parameters.values()
+    except (ImportError, AttributeError):
+        return {}
+    simple = (bool, int, float, str, type(None))
+    return {each.name: each.default for each in parameters if isinstance(each.default, simple)}
 
 
 def digest(ids: Sequence[str]) -> str:

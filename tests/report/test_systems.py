@@ -45,7 +45,16 @@ def test_an_option_that_is_null_counts_as_absent(grouped):
     grouping = grouped(early, later, other)
     seeds = {tuple(system.seeds) for system in grouping.systems}
     assert seeds == {(0, 1), (2,)}
-    assert labels(grouping) == {"plain U-Net", "plain U-Net prior=0.1"}
+    assert labels(grouping) == {"plain U-Net prior=null", "plain U-Net prior=0.1"}
+
+
+def test_an_option_that_a_run_lacks_has_its_default(grouped):
+    unet = {"model._target_": "polyp.models.UNet"}
+    early, later = {"config": unet}, {"seed": 1, "config": unet | {"model.pool": "max"}}
+    other = {"seed": 2, "config": unet | {"model.pool": "blur"}}
+    gone = {"seed": 3, "config": {"model._target_": "polyp.models.NoLongerThere"}}
+    grouping = grouped(early, later, other, gone)
+    assert {tuple(system.seeds) for system in grouping.systems} == {(0, 1), (2,), (3,)}
 
 
 def test_models_are_called_by_their_name_alone(grouped):
