@@ -164,7 +164,7 @@ def _named(runs: Sequence[RunFolder]) -> dict[str, RunFolder]:
     named = {}
     for path, run in zip(paths, runs, strict=True):
         depth = 1
-        while sum(other[-depth:] == path[-depth:] for other in paths) > 1:
+        while any(other[-depth:] == path[-depth:] for other in paths if other != path):
             depth += 1
         named["/".join(path[-depth:])] = run
     return named
