@@ -290,6 +290,7 @@ CLASSES: Mapping[str, Mapping[str, Rule]] = {
         "rotations": ROTATIONS,
         "offset": WORD,
         "separable": TRUTH,
+        "first": WORD,
         "omega": number(above=0, most=1000),
         "hidden": whole(1, 1024),
         "layers": whole(1, 16),

@@ -27,6 +27,7 @@ from polyp.layers.family import LayerFamily
 from polyp.layers.group_conv import product_table, rotation_group
 from polyp.layers.offset import RandomOffset, random_offset
 from polyp.layers.se2 import soft_disc
+from polyp.layers.separable import check_first, depthwise_first
 
 
 class LieLayers(LayerFamily):
@@ -43,6 +44,7 @@ class LieLayers(LayerFamily):
             2020, section 4.2: the integral over the group by Monte Carlo).
         separable: kernels are products of one over positions and one over angles, each with a
             network of its own (Knigge et al. 2022, eq. 10); the lifting convolution stays.
+        first: the order of the two parts of separable convolutions, as in `SeparableSE2Layers`.
         omega: of the first layer of a network, which starts with angular frequencies up to ω/d
             radians per kernel radius, with d = 2 coordinates in the lifting convolution, else 4.
             Lower is smoother: more equivariant and less detailed. Beyond 12 kernels of 5×5 pixels
@@ -64,6 +66,7 @@ class LieLayers(LayerFamily):
         rotations: int = 12,
         offset: str = "fixed",
         separable: bool = False,
+        first: str = "depthwise",
         omega: float = 8.0,
         hidden: int = 32,
         layers: int = 2,
@@ -77,7 +80,8 @@ class LieLayers(LayerFamily):
                 raise UserError(f"{name}={value}: must be a positive whole number")
         self.group = rotation_group(rotations, reflections)
         self.order = len(self.group)
-        self.separable = separable
+        check_first(first)
+        self.separable, self.first = separable, first
         self.network = {"omega": omega, "hidden": hidden, "layers": layers}
         # One for all layers of a network, so that they turn together.
         self.offset = random_offset(offset, rotations)
@@ -102,12 +106,15 @@ class LieLayers(LayerFamily):
         size = self.checked(in_fields, fields, kernel_size, stride, groups)
         if not self.separable:
             return self._conv(in_fields, fields, size, stride=stride, groups=groups)
-        # As in SeparableSE2Layers: a lifting convolution of each channel by itself comes first.
-        channels = in_fields * self.order
-        return nn.Sequential(
-            self._conv(channels, in_fields, size, lifting=True, stride=stride, groups=channels),
-            self._conv(in_fields, fields, 1, groups=groups, nonlinearity="linear"),
+        # As in SeparableSE2Layers: the depthwise part is a lifting convolution of each channel.
+        turned_first = depthwise_first(self.first, in_fields, fields)
+        turned_fields = in_fields if turned_first else fields
+        channels = turned_fields * self.order
+        pointwise = self._conv(in_fields, fields, 1, groups=groups, nonlinearity="linear")
+        depthwise = self._conv(
+            channels, turned_fields, size, lifting=True, stride=stride, groups=channels
         )
+        return nn.Sequential(*((depthwise, pointwise) if turned_first else (pointwise, depthwise)))
 
     def _conv(self, in_fields: int, fields: int, kernel_size: int, **arguments) -> nn.Module:
         return LieConv(

@@ -70,6 +70,19 @@ class TestSeparable(LieTester):
         return LieLayers(kernel_size, rotations=8, separable=True, hidden=8)
 
 
+def test_order_of_the_parts():
+    def shapes(first: str, in_fields: int, fields: int) -> list:
+        conv = LieLayers(rotations=4, separable=True, first=first).conv(in_fields, fields)
+        return [part.shape for part in conv]
+
+    depthwise, pointwise = [(2, 4, 1, 1, 5), (3, 4, 2, 4, 1)], [(3, 4, 2, 4, 1), (3, 4, 1, 1, 5)]
+    assert shapes("depthwise", 2, 3) == shapes("cheaper", 2, 3) == depthwise
+    assert shapes("pointwise", 2, 3) == pointwise
+    assert shapes("cheaper", 3, 2) == shapes("pointwise", 3, 2)
+    with pytest.raises(UserError, match=r"^first=both: must be one of depthwise, pointwise"):
+        LieLayers(first="both")
+
+
 class TestRandomOffset(LieTester):
     group = rotations(4)
 
@@ -93,6 +106,13 @@ class TestLieUNet(ModelTester):
     config = "lieunet"
     parameters = 448_209
     equivariant = True
+
+
+class TestPointwiseFirstUNet(TestLieUNet):
+    parameters = 447_281
+
+    def make(self, **overrides):
+        return super().make(**overrides, layers={"first": "pointwise"})
 
 
 class TestDenseUNet(TestLieUNet):

@@ -5,6 +5,7 @@ import torch
 from polyp.errors import UserError
 from polyp.layers import SeparableSE2Layers
 from polyp.layers.rotation_error import rotation_error
+from polyp.models import UNet, multiply_adds
 from tests.layers import test_se2
 from tests.layers.definition import rotations, separable_convolution
 from tests.layers.family_tester import FamilyTester, float64
@@ -20,24 +21,29 @@ class SeparableTester(FamilyTester):
     def make(self, kernel_size=5):
         return SeparableSE2Layers(kernel_size, rotations=12, sigma=0.6, first=self.first)
 
+    def order_of_parts(self, in_fields: int, fields: int) -> str:
+        return self.first
+
+    @pytest.mark.parametrize("fields", [(2, 3), (3, 2), (2, 2)])
     @pytest.mark.parametrize("kernel_size", [1, 3, 5])
-    def test_conv_equals_definition(self, kernel_size):
+    def test_conv_equals_definition(self, kernel_size, fields):
         torch.manual_seed(0)
+        in_fields, out_fields = fields
+        first = self.order_of_parts(in_fields, out_fields)
         with float64():
-            conv = self.make(kernel_size).conv(2, 3)
+            conv = self.make(kernel_size).conv(in_fields, out_fields)
             order = len(self.group)
-            x = torch.randn(1, 2 * order, 6, 7)
-        weights = {"pointwise": conv[0].weight, "depthwise": conv[1].weight}
-        if self.first == "depthwise":
-            weights = {"pointwise": conv[1].weight, "depthwise": conv[0].weight}
+            x = torch.randn(1, in_fields * order, 6, 7)
+        parts = list(conv) if first == "pointwise" else list(conv)[::-1]
+        pointwise, depthwise = (part.weight.detach() for part in parts)
         expected = separable_convolution(
-            x.reshape(2, order, 6, 7).numpy(),
-            weights["pointwise"].detach().reshape(3, 2, order).numpy(),
-            weights["depthwise"].detach().reshape(-1, kernel_size, kernel_size).numpy(),
+            x.reshape(in_fields, order, 6, 7).numpy(),
+            pointwise.reshape(out_fields, in_fields, order).numpy(),
+            depthwise.reshape(-1, kernel_size, kernel_size).numpy(),
             self.group,
             self.basis,
             self.window,
-            self.first,
+            first,
         )
         y = conv(x).detach().reshape(expected.shape).numpy()
         np.testing.assert_allclose(y, expected, atol=1e-12)
@@ -57,6 +63,13 @@ class TestDepthwiseFirst(SeparableTester):
     first = "depthwise"
 
 
+class TestCheaper(SeparableTester):
+    first = "cheaper"
+
+    def order_of_parts(self, in_fields, fields):
+        return "pointwise" if fields < in_fields else "depthwise"
+
+
 class TestReflections(SeparableTester):
     first = "depthwise"
     group = rotations(4) + [turn @ np.diag([1, -1]) for turn in rotations(4)]
@@ -67,7 +80,7 @@ class TestReflections(SeparableTester):
 
 class TestSeparableSE2UNet(ModelTester):
     config = "se2unet_separable"
-    parameters = 677_041
+    parameters = 671_041
     equivariant = True
 
 
@@ -82,5 +95,16 @@ def test_depthwise_first_is_more_equivariant():
 
 
 def test_bad_order_of_the_parts():
-    with pytest.raises(UserError, match=r"^first=both: must be pointwise or depthwise"):
+    with pytest.raises(
+        UserError, match=r"^first=both: must be one of depthwise, pointwise, cheaper"
+    ):
         SeparableSE2Layers(first="both")
+
+
+def test_the_cheaper_order_has_the_fewest_macs():
+    widths = [4, 8, 16]
+    macs = {
+        first: multiply_adds(UNet(widths, SeparableSE2Layers(first=first)).eval(), 32)
+        for first in ("depthwise", "pointwise", "cheaper")
+    }
+    assert macs["cheaper"] < min(macs["depthwise"], macs["pointwise"])
