@@ -27,6 +27,7 @@ import numpy as np
 from scipy import stats
 
 RESAMPLES = 10_000
+SEEDS = 3  # for a p value: with two seeds that differ, intervals cover too seldom
 BATCH = 500  # resamples at a time, which bounds the memory where each image is a unit
 
 
@@ -55,15 +56,15 @@ class Difference:
     """Mean of A − B over seeds and images, and a 95 % interval, `low` to `high`.
 
     seeds: numbers of seeds of A and of B. one_run: one of them has only one seed, so the interval
-    says nothing about other runs of it (its seed is not resampled, the other's are); p and p_least
-    are then None. They are also None for a single unit; low and high are then nan.
+    says nothing about other runs of it (its seed is not resampled, the other's are). p and p_least
+    are None if A or B has fewer than three seeds, or for a single unit; low and high are then nan.
 
     p: p value of the two-sided test that the difference is zero. It belongs to the same interval:
     p is below .05 if the 95 % interval excludes zero. It is never below 2 / (resamples + 1).
 
-    p_least: the smallest p that a test without any assumption about distributions could give for so
-    few units and seeds: 2 / 2^units if the signs of the units' differences are flipped, and
-    2 / C(seeds of A + B, seeds of A) if seeds swap systems (2 / 2^seeds for pairs of seeds),
+    p_least: the smallest p that a permutation test could give, which assumes no distribution, for
+    so few units and seeds: 2 / 2^units if the signs of the units' differences are flipped, and
+    2 / C(seeds of A + B, seeds of A) if whole seeds swap systems (2 / 2^seeds for pairs of seeds),
     whichever is larger. A smaller p depends on the t distribution; print the interval.
     """
 
@@ -128,12 +129,36 @@ def paired_difference(
     mean, draws = _distribution(tables, seed, resamples)
     low, high = _ends(draws)
     p = least = None
-    if 1 not in seeds and first.units > 1:
+    if min(seeds) >= SEEDS and first.units > 1:
         beyond = min((draws <= 0).sum(), (draws >= 0).sum())
         p = float(min(1.0, 2 * (1 + beyond) / (1 + resamples)))
         swaps = 2 ** seeds[0] if paired_seeds else comb(sum(seeds), seeds[0])
         least = max(2 / 2**first.units, 2 / swaps)
     return Difference(mean, low, high, first.images, first.units, seeds, p, least)
+
+
+def cluster_interval(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of the mean of all values, with clusters as the random sample.
+
+    It is that of Student's t with (clusters − 1) degrees of freedom, on the residuals of the mean
+    as a ratio (Cochran, 1977, chapter 6). Over the folds of a cross-validation it allows for what
+    the images of a fold have in common: a network and its training images. The training images of
+    two folds overlap, which makes it somewhat too narrow, and no estimate is without such a bias
+    (Bengio and Grandvalet, 2004).
+
+    Args:
+        values: float [images].
+        clusters: [images], the cluster of each image.
+
+    Returns:
+        Its ends; nan if there is only one cluster.
+    """
+    table = _Table.of(values[None], clusters)
+    if table.units == 1:
+        return nan, nan
+    error = table.effects()[0].std(ddof=1) / np.sqrt(table.units)
+    margin = float(stats.t.ppf(0.975, table.units - 1) * error)
+    return table.mean - margin, table.mean + margin
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from itertools import combinations
 import numpy as np
 
 from polyp.errors import UserError
-from polyp.report.bootstrap import Difference, paired_difference
+from polyp.report.bootstrap import SEEDS, Difference, cluster_interval, paired_difference
 from polyp.report.measures import MEASURES
-from polyp.report.mixed import SEEDS, UNITS, MixedModel, mixed_model, scores_frame
+from polyp.report.mixed import UNITS, MixedModel, mixed_model, scores_frame
 from polyp.report.sections import Section
 from polyp.report.systems import System
 
@@ -22,7 +22,8 @@ class Comparison:
 
     measure: a name of `polyp.report.measures`. declared: it belongs to the family of tests.
     p_holm: p corrected over the family. second_opinion: by a mixed model, if both systems have at
-    least three seeds.
+    least three seeds. over_folds: the interval of the difference with the folds of a
+    cross-validation as the random sample, in place of seeds and units.
     """
 
     a: System
@@ -32,10 +33,11 @@ class Comparison:
     declared: bool
     p_holm: float | None = None
     second_opinion: MixedModel | None = None
+    over_folds: tuple[float, float] | None = None
 
     @property
     def p(self) -> float | None:
-        """None if it was not declared, or one system has only one run."""
+        """None if it was not declared, or one system has fewer than three seeds."""
         return self.estimate.p if self.declared else None
 
 
@@ -87,7 +89,11 @@ def _compare(
     second = None
     if declared and min(estimate.seeds) >= SEEDS and 2 <= estimate.units <= UNITS:
         second = mixed_model(scores_frame({a.label: of_a, b.label: of_b}, units), a.label, b.label)
-    return Comparison(a, b, measure, estimate, declared, second_opinion=second)
+    over_folds = None
+    if section.folds:
+        by_image = of_a.mean(axis=0) - of_b.mean(axis=0)
+        over_folds = cluster_interval(by_image, np.array(section.folds)[defined])
+    return Comparison(a, b, measure, estimate, declared, None, second, over_folds)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -1,7 +1,7 @@
 """The folds of a cross-validation become one run per seed, which tests each image once."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -43,7 +43,7 @@ def pool_folds(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
         same = [folds[number] for number in sorted(folds)]
         missing = known[_test_set(same[0])] - folds.keys()
         if missing:
-            reason = f"seed {same[0].seed} lacks fold {_listed(missing)}, which other runs have"
+            reason = f"seed {same[0].seed} lacks {_folds(missing)}, which other runs have"
             skipped += [(run, reason) for run in same]
         else:
             pooled.append(_pool(same))
@@ -56,11 +56,19 @@ def describe_folds(runs: Sequence[Run]) -> str:
     count = runs[0].fold[1] if runs[0].fold else 0
     if len(numbers) == count:
         return f"{count} folds"
-    return f"fold{'s' if len(numbers) > 1 else ''} {_listed(numbers)} of {count}"
+    return f"{_folds(numbers)} of {count}"
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(str(number) for number in sorted(numbers))
+def fold_of_images(run: Run) -> dict[str, int]:
+    """The fold that tests each image; {} if `run` is not pooled, or of another test set."""
+    own = [each for each in run.folds if each.tests_own_fold]
+    return {image: each.fold[0] for each in own if each.fold for image in each.images}
+
+
+def _folds(numbers: Collection[int]) -> str:
+    """`fold 2`, `folds 1, 3`."""
+    listed = ", ".join(str(number) for number in sorted(numbers))
+    return f"fold{'s' if len(numbers) > 1 else ''} {listed}"
 
 
 def _test_set(run: Run) -> tuple:

@@ -8,7 +8,8 @@ import pandas as pd
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-SEEDS = 3  # with fewer, the variances of training runs and sequences cannot be separated
+from polyp.report.bootstrap import SEEDS
+
 UNITS = 200  # statsmodels factors dense matrices of all cells; more units would take minutes
 
 

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from polyp.errors import UserError
 from polyp.evaluation.sweep import turning
 from polyp.names import dataset_name
-from polyp.report.folds import describe_folds, pool_folds
+from polyp.report.folds import describe_folds, fold_of_images, pool_folds
 from polyp.report.identity import digest
 from polyp.report.run import Run
 from polyp.report.systems import Grouping, System, group
@@ -31,6 +31,7 @@ class Section:
     slug: the name of its folder. notes: further facts that a reader has to know.
     units: the unit of each image: its group (a video sequence or a patient), or the image itself if
     its group is unknown. Images of different units are independent of each other.
+    folds: the fold of a cross-validation that tests each image; [] if there are fewer than two.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Section:
     systems: list[System]
     notes: list[str]
     units: list[str]
+    folds: list[int] = field(default_factory=list)
 
     @property
     def images(self) -> list[str]:
@@ -129,7 +131,9 @@ def _section(runs: list[Run], slugs: set[str]) -> tuple[Section, list[tuple[Run,
         slug += "-other"
     units = _units(aligned)
     notes = _notes(runs, grouping, angles, units)
-    return Section(title, slug, grouping.systems, notes, units), grouping.skipped
+    fold_of = fold_of_images(first)
+    folds = [fold_of[image] for image in first.images] if len(set(fold_of.values())) > 1 else []
+    return Section(title, slug, grouping.systems, notes, units, folds), grouping.skipped
 
 
 def _notes(runs: list[Run], grouping: Grouping, angles: list[float], units: list[str]) -> list[str]:
@@ -156,8 +160,8 @@ def _notes(runs: list[Run], grouping: Grouping, angles: list[float], units: list
         notes.append(f"Options that names do not show: {'; '.join(named)}.")
     if any(len(system.runs) == 1 for system in systems):
         notes.append(
-            "Some systems have only one run: their intervals and differences say nothing about "
-            "other trainings."
+            f"Some systems have only one run{' per fold' if folds else ''}: their intervals and "
+            "differences say nothing about other trainings."
         )
     if len({tuple(system.seeds) for system in systems}) > 1:
         notes.append("Not all systems have the same seeds.")

@@ -92,7 +92,7 @@ def _signed_interval(low: str, high: str) -> Callable[[Record], str]:
 def _p(key: str) -> Callable[[Record], str]:
     def text(record: Record) -> str:
         if record[key] is None:
-            return "one run" if record["one_run"] else "–"
+            return "–"
         return "< 0.001" if record[key] < 0.001 else f"{record[key]:.3f}"
 
     return text
@@ -271,14 +271,16 @@ def differences_table(comparisons: Sequence[Comparison], section: Section) -> Ta
         "B": _text("b"),
         "A − B": _signed("difference"),
         "95 % interval": _signed_interval("low", "high"),
-        "seeds": lambda r: "one run" if r["one_run"] else f"{r['seeds_a']}, {r['seeds_b']}",
+        **({"over folds": _signed_interval("folds_low", "folds_high")} if section.folds else {}),
+        "seeds": lambda r: f"{r['seeds_a']}, {r['seeds_b']}",
+        "images": _text("images"),
         "equal": _text("equal"),
     }
     if comparisons[0].declared:
         columns |= {
             "p": _p("p"),
             "p (Holm)": _p("p_holm"),
-            "smallest p of a permutation test": _p("p_least"),
+            "smallest p by swapping seeds": _p("p_least"),
             "mixed model": _signed_interval("mixed_low", "mixed_high"),
         }
     return Table(
@@ -304,6 +306,7 @@ def _difference(comparison: Comparison) -> Record:
         "seeds_b": estimate.seeds[1],
         "units": estimate.units,
         "images": estimate.images,
+        **_over_folds(comparison),
         "equal": _equal(comparison.a, comparison.b),
     }
     if comparison.declared:
@@ -316,6 +319,13 @@ def _difference(comparison: Comparison) -> Record:
             "mixed_high": shown and shown.high,
         }
     return record
+
+
+def _over_folds(comparison: Comparison) -> Record:
+    if comparison.over_folds is None:
+        return {}
+    low, high = map(_finite, comparison.over_folds)
+    return {"folds_low": low, "folds_high": high}
 
 
 def _equal(a: System, b: System) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaincinv, ndtr
 
-from polyp.report.bootstrap import hierarchical_interval, paired_difference
+from polyp.report.bootstrap import cluster_interval, hierarchical_interval, paired_difference
 
 SEED, SEQUENCE, INTERACTION, IMAGE = 0.015, 0.12, 0.05, 0.15  # standard deviations
 
@@ -18,6 +18,9 @@ class Hierarchy:
     0 as Dice scores are: the mean of a sequence has a beta distribution, and so has an image about
     its sequence. shared: correlation of the two systems' effects of a sequence. Half the variance
     of an image is the image's own, alike in all runs. sizes: images of each sequence.
+    training, data: standard deviations of the effects that the sequences of a fold have in common:
+    of a training (a fold of a run), and of the training images of a fold (alike in all runs of a
+    system). Sequence i is in fold i mod `folds`.
     """
 
     seeds: int
@@ -25,6 +28,14 @@ class Hierarchy:
     shape: str
     means: tuple[float, float] = (0.8, 0.75)
     shared: float = 0.8
+    folds: int = 1
+    training: float = 0.0
+    data: float = 0.0
+
+    @property
+    def fold(self) -> np.ndarray:
+        """Of each sequence."""
+        return np.arange(len(self.sizes)) % self.folds
 
     def draw(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Scores of A and of B, float [seeds, images], and the sequence of each image [images]."""
@@ -38,6 +49,9 @@ class Hierarchy:
                 INTERACTION * generator.normal(size=(self.seeds, len(self.sizes)))
             )
             of_image = np.sqrt(0.5) * (image + generator.normal(size=(self.seeds, len(unit))))
+            of_fold = self.training * generator.normal(size=(self.seeds, self.folds))
+            of_fold = of_fold + self.data * generator.normal(size=self.folds)
+            of_run = of_run + of_fold[:, self.fold]
             score = _gaussian if self.shape == "gaussian" else _beta
             systems.append(score(mean, of_sequence, of_run, of_image, unit))
         return systems[0], systems[1], unit
@@ -77,4 +91,17 @@ def coverage(
         one = hierarchical_interval(a, unit, index, resamples)
         two = paired_difference(a, b, unit, seed=index, resamples=resamples)
         covered += [one.low <= mean <= one.high, two.low <= difference <= two.high]
+    return float(covered[0] / draws), float(covered[1] / draws)
+
+
+def coverage_of_folds(hierarchy: Hierarchy, draws: int) -> tuple[float, float]:
+    """As `coverage`, of the difference A − B: of `paired_difference`, and over folds."""
+    generator = np.random.default_rng(0)
+    difference = hierarchy.means[0] - hierarchy.means[1]
+    covered = np.zeros(2)
+    for index in range(draws):
+        a, b, unit = hierarchy.draw(generator)
+        one = paired_difference(a, b, unit, seed=index, resamples=500)
+        low, high = cluster_interval(a.mean(axis=0) - b.mean(axis=0), hierarchy.fold[unit])
+        covered += [one.low <= difference <= one.high, low <= difference <= high]
     return float(covered[0] / draws), float(covered[1] / draws)

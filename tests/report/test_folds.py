@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from polyp.errors import UserError
+from polyp.report.bootstrap import cluster_interval
+from polyp.report.comparisons import compare_systems
 from polyp.report.folds import pool_folds
 from polyp.report.run import read_runs
 from polyp.report.sections import make_sections
+from polyp.report.tables import differences_table
 from polyp.runs.folder import RunFolder
 from tests.report.runs import read_run
 
@@ -77,6 +80,31 @@ def test_a_seed_of_three_folds_is_one_run_of_its_system(fold):
 M = ("unet", "p4unet")
 
 
+def test_the_interval_over_folds_is_that_of_their_images(fold):
+    dice = {("p4unet", 1): 0.9, ("p4unet", 2): 0.8, ("p4unet", 3): 0.6}
+    folders = [
+        fold(n, model=m, dice=[dice.get((m, n), 0.5)] * len(IMAGES[n])) for n in IMAGES for m in M
+    ]
+    (section,), _ = make_sections([read_run(folder) for folder in folders])
+    assert section.folds == [1] * 4 + [2] * 2 + [3] * 3
+    ((comparison,),) = compare_systems([section], [("p4 U-Net", "plain U-Net")], ["dice"], 0.5)
+    differences = np.array([0.4] * 4 + [0.3] * 2 + [0.1] * 3)
+    expected = cluster_interval(differences, np.array(section.folds))
+    assert comparison.over_folds == pytest.approx(expected)
+    table = differences_table([comparison], section)
+    low, high = (f"{end:+.3f}".replace("-", "−") for end in expected)
+    (cells,) = (dict(zip(table.header, row, strict=True)) for row in table.rows)
+    assert cells["over folds"] == f"{low} to {high}"
+
+
+def test_one_fold_has_no_interval_over_folds(fold):
+    (section,), _ = make_sections([read_run(fold(1, model=m)) for m in M])
+    assert section.folds == []
+    ((comparison,),) = compare_systems([section], None, ["dice"], 0.5)
+    assert comparison.over_folds is None
+    assert "over folds" not in differences_table([comparison], section).header
+
+
 def test_an_image_in_two_folds_is_refused(fold):
     folders = [fold(1), fold(2, test=["d", "e"])]
     with pytest.raises(UserError, match="test image d in common"):
@@ -119,6 +147,7 @@ def test_another_test_set_has_the_mean_over_the_networks(fold):
     colondb = next(section for section in sections if "ColonDB" in section.title)
     assert colondb.images == list("uv")
     assert colondb.systems[0].dice == pytest.approx([0.6, 0.85])
+    assert colondb.folds == []
     assert "mean over the networks of folds 1, 2 of 3" in " ".join(colondb.notes)
 
 
