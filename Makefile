@@ -33,7 +33,7 @@ docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
 # Makes the tables and figures of docs/results from the archives in docs/results/runs. Where
-# configs/study has a file of the same name (folds.yaml for folds-1 and folds-5), it declares the
+# configs/study has a file of the same name (folds.yaml for folds-5), it declares the
 # comparisons.
 results: $(INSTALLED)
 	for runs in docs/results/runs/*; do \

@@ -154,7 +154,7 @@ def _legend(figure: Figure, points: Sequence[_Point], scale: float) -> None:
         marks.append(_mark("o", 9, "white", "hollow: one run"))
     if any(len(point.runs) > 1 for point in points):
         folds = any(len(run.folds) > 1 for point in points for run in point.system.runs)
-        name = "a training (one fold, one seed)" if folds else "single run"
+        name = "single training" if folds else "single run"
         marks.append(_mark("o", math.sqrt(RUN) - 1.8, GREY, name))
     if len(seconds) < len(points):
         marks.append(_mark("s", math.sqrt(UNKNOWN), "white", "time not known"))

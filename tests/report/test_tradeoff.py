@@ -121,7 +121,7 @@ def test_folds_are_small_points_too(write_run):
     figure = tradeoff_figure(section)
     (small,) = [each for each in scatters(figure) if len(each.get_offsets()) > 1]
     assert np.array(small.get_offsets()) == pytest.approx(np.array([of_run(run) for run in runs]))
-    assert "a training (one fold, one seed)" in legend(figure)
+    assert "single training" in legend(figure)
     (row,) = records(section)
     assert float(row["seconds_per_image"]) == (60 / 2 + 60 / 4) / 2  # one epoch, and two
 
