@@ -14,8 +14,9 @@ from matplotlib.patheffects import withStroke
 DIRECTIONS = np.arange(16) * math.pi / 8
 DISTANCES = (3, 8, 14, 22, 32, 44, 60, 80, 105, 135, 170, 210)
 # Costs that are added to the distance: a label covers a part of a mark, or all of it; it is nearer
-# to another point than to its own; it covers a disc or a label, or leaves the frame.
-MARK, HIDDEN, AMBIGUOUS, COVERED = 30.0, 60.0, 60.0, 1000.0
+# to another point than to its own; it and the line of another label cross; it covers a disc or a
+# label, or leaves the frame.
+MARK, HIDDEN, AMBIGUOUS, CROSSED, COVERED = 30.0, 60.0, 60.0, 150.0, 1000.0
 ROUNDS = 3  # in each round, every label moves to its best place, given the others
 LEADER = 20  # from this distance on, a line joins a label to its point
 
@@ -49,7 +50,7 @@ def place_labels(
     chosen = [places[0] for places in choices]
     for _ in range(ROUNDS):
         for n, places in enumerate(choices):
-            others = [page.box(m, place) for m, place in enumerate(chosen) if m != n]
+            others = [(m, place) for m, place in enumerate(chosen) if m != n]
             costs = [page.cost(n, place, others) for place in places]
             chosen[n] = places[int(np.argmin(costs))]
     for n, (disc, place) in enumerate(zip(discs, chosen, strict=True)):
@@ -105,19 +106,27 @@ class _Page:
         middle = self.centres[n] + place.offset
         return np.stack([middle - self.sizes[n] / 2, middle + self.sizes[n] / 2])
 
-    def cost(self, n: int, place: _Place, others: Sequence[np.ndarray]) -> float:
-        """others: the boxes of the other labels."""
-        box = self.box(n, place)
-        leader = self.centres[n] + np.linspace(0, 1, 50)[:, None] * place.offset
-        covered = [*(self._gaps(box) < 0), *(_overlap(box, other) for other in others)]
+    def leader(self, n: int, place: _Place) -> np.ndarray:
+        """Points on the line from a disc to its label: [50, 2]."""
+        return self.centres[n] + np.linspace(0, 1, 50)[:, None] * place.offset
+
+    def cost(self, n: int, place: _Place, others: Sequence[tuple[int, _Place]]) -> float:
+        """others: the other discs, with the places of their labels."""
+        box, leader = self.box(n, place), self.leader(n, place)
+        boxes = [self.box(*other) for other in others]
+        covered = [*(self._gaps(box) < 0), *(_overlap(box, other) for other in boxes)]
         outside = (box[0] < self.frame[0]).any() or (box[1] > self.frame[1]).any()
         shares = [_share(mark, box) for mark in self.marks]
-        crossed = [*(share > 0 for share in shares), *(_share(leader, o) > 0 for o in others)]
+        crossed = [
+            *(_share(leader, other) > 0 for other in boxes),
+            *(_share(self.leader(*other), box) > 0 for other in others),
+        ]
         return (
             place.distance
-            + MARK * sum(crossed)
+            + MARK * sum(share > 0 for share in shares)
             + HIDDEN * sum(shares)
             + AMBIGUOUS * self.nearer(n, place)
+            + CROSSED * sum(crossed)
             + COVERED * (sum(covered) + outside)
         )
 

@@ -251,6 +251,23 @@ def test_no_label_covers_a_label_a_point_or_leaves_the_axes(write_run, number, s
             assert rim(axes, box, point) >= 0
 
 
+def test_no_line_crosses_the_label_of_another_point(write_run):
+    figure = tradeoff_figure(crowd(write_run, 6, 0.02))
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
+    lines = 0
+    for i, text in enumerate(axes.texts):
+        if text.arrow_patch is None:
+            continue
+        lines += 1
+        start, end = axes.transData.transform(text.xy), np.mean(boxes[i].get_points(), axis=0)
+        for share in np.linspace(0, 1, 100):
+            x, y = start + share * (end - start)
+            assert not any(box.contains(x, y) for j, box in enumerate(boxes) if j != i)
+    assert lines
+
+
 def test_a_label_is_nearer_to_its_point_than_to_others_or_has_a_line_to_it(write_run):
     figure = tradeoff_figure(crowd(write_run, 6, 0.2))
     FigureCanvasAgg(figure).draw()
