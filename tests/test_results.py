@@ -71,6 +71,7 @@ NETWORKS = {
     "plain for 60 epochs": "plain U-Net for 60 epochs",
     "p4": "p4 U-Net",
     "p4 + rotation": "p4 U-Net + rotation",
+    "p4 without projection": "p4 U-Net without projection",
     "p4 + blur pooling": "p4 U-Net with blur pooling",
     "separable": "separable U-Net",
     "Lie": "Lie U-Net",
