@@ -27,7 +27,7 @@ from polyp.layers.family import LayerFamily
 from polyp.layers.group_conv import product_table, rotation_group
 from polyp.layers.offset import RandomOffset, random_offset
 from polyp.layers.se2 import soft_disc
-from polyp.layers.separable import check_first, depthwise_first
+from polyp.layers.separable import check_first, separable_conv
 
 
 class LieLayers(LayerFamily):
@@ -106,15 +106,14 @@ class LieLayers(LayerFamily):
         size = self.checked(in_fields, fields, kernel_size, stride, groups)
         if not self.separable:
             return self._conv(in_fields, fields, size, stride=stride, groups=groups)
-        # As in SeparableSE2Layers: the depthwise part is a lifting convolution of each channel.
-        turned_first = depthwise_first(self.first, in_fields, fields)
-        turned_fields = in_fields if turned_first else fields
-        channels = turned_fields * self.order
         pointwise = self._conv(in_fields, fields, 1, groups=groups, nonlinearity="linear")
-        depthwise = self._conv(
-            channels, turned_fields, size, lifting=True, stride=stride, groups=channels
-        )
-        return nn.Sequential(*((depthwise, pointwise) if turned_first else (pointwise, depthwise)))
+
+        def depthwise(fields: int) -> nn.Module:
+            """A lifting convolution of each channel by itself."""
+            channels = fields * self.order
+            return self._conv(channels, fields, size, lifting=True, stride=stride, groups=channels)
+
+        return separable_conv(self.first, in_fields, fields, pointwise, depthwise)
 
     def _conv(self, in_fields: int, fields: int, kernel_size: int, **arguments) -> nn.Module:
         return LieConv(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polyp.errors import UserError
+from polyp.layers.corner_maximum import corner_maximum
 
 POLYPHASE = "polyphase"
 
@@ -59,6 +60,13 @@ class Upsample(nn.Upsample):
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         return super().forward(x)
+
+
+class CornerMaximum(nn.Module):
+    """The maximum of the 2×2 pixels around every corner: [B, C, H, W] → [B, C, H - 1, W - 1]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return corner_maximum(x)
 
 
 class FilteredPool(nn.Module):
@@ -161,9 +169,7 @@ def _lowpass_taps(count: int = 12) -> Tensor:
 POOLINGS = {
     "max": lambda: nn.MaxPool2d(2),
     "average": lambda: nn.AvgPool2d(2),
-    "blur": lambda: nn.Sequential(
-        nn.MaxPool2d(2, stride=1), FilteredPool(torch.tensor([0.25, 0.5, 0.25]))
-    ),
+    "blur": lambda: nn.Sequential(CornerMaximum(), FilteredPool(torch.tensor([0.25, 0.5, 0.25]))),
     "lowpass": lambda: FilteredPool(_lowpass_taps()),
     POLYPHASE: PolyphasePool,
 }

@@ -5,6 +5,8 @@ Networks on Lie Groups, ICML 2022; A. Lengyel and J. C. van Gemert, Exploiting L
 Group Equivariant Convolutions, ICIP 2021.
 """
 
+from collections.abc import Callable
+
 from torch import nn
 
 from polyp.errors import UserError
@@ -20,9 +22,25 @@ def check_first(first: str) -> None:
         raise UserError(f"first={first}: must be one of {', '.join(ORDERS)}")
 
 
-def depthwise_first(first: str, in_fields: int, fields: int) -> bool:
-    """Whether the depthwise part comes first. `cheaper` puts it where there are fewer fields."""
-    return in_fields <= fields if first == "cheaper" else first == "depthwise"
+def separable_conv(
+    first: str,
+    in_fields: int,
+    fields: int,
+    pointwise: nn.Module,
+    depthwise: Callable[[int], nn.Module],
+) -> nn.Sequential:
+    """Both parts in their order. `cheaper` has the depthwise part where there are fewer fields.
+
+    Args:
+        first: one of `ORDERS`.
+        in_fields, fields: of the whole convolution.
+        pointwise: from `in_fields` to `fields`.
+        depthwise: makes this part for a number of fields.
+    """
+    cheaper = "depthwise" if in_fields <= fields else "pointwise"
+    if (cheaper if first == "cheaper" else first) == "depthwise":
+        return nn.Sequential(depthwise(in_fields), pointwise)
+    return nn.Sequential(pointwise, depthwise(fields))
 
 
 class SeparableSE2Layers(SE2Layers):
@@ -76,15 +94,14 @@ class SeparableSE2Layers(SE2Layers):
         groups: int = 1,
     ) -> nn.Module:
         size = self.checked(in_fields, fields, kernel_size, stride, groups)
-        turned_first = depthwise_first(self.first, in_fields, fields)
-        turned_fields = in_fields if turned_first else fields
-        channels = turned_fields * self.order
         # The activation comes after both parts, and the initialisation of one alone allows for it.
         pointwise = self._conv(
             in_fields, fields, 1, self.table, groups=groups, nonlinearity="linear"
         )
-        # A lifting convolution of each channel by itself.
-        table = lifting_table(self.order)
-        depthwise = self._conv(channels, turned_fields, size, table, stride=stride, groups=channels)
-        parts = (depthwise, pointwise) if turned_first else (pointwise, depthwise)
-        return nn.Sequential(*parts)
+
+        def depthwise(fields: int) -> nn.Module:
+            """A lifting convolution of each channel by itself."""
+            channels, table = fields * self.order, lifting_table(self.order)
+            return self._conv(channels, fields, size, table, stride=stride, groups=channels)
+
+        return separable_conv(self.first, in_fields, fields, pointwise, depthwise)
