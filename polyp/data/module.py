@@ -43,9 +43,10 @@ class DataModule(LightningDataModule):
             tested on the same images.
         split_file: a `split.json` to use instead.
         fold: "k/K", a fold of a cross-validation by group instead, see `make_fold`.
-        train_fraction: part of the training set that is used, in (0, 1]. Smaller fractions are
-            subsets of larger ones. An epoch has as many steps as with the whole set, in several
-            passes, so that runs of all fractions train equally long, under the same schedule.
+        train_fraction: part of the training set that is used, in (0, 1]; of whole groups if the
+            split is by group. Smaller fractions are subsets of larger ones. An epoch has as many
+            steps as with the whole set, in several passes, so that runs of all fractions train
+            equally long, under the same schedule.
         resize: "pad", "crop" or "stretch", see `to_square`.
         augmentation: albumentations transforms, applied to training images in this order.
         channels: of the images; 1 makes them grey.
@@ -130,7 +131,10 @@ class DataModule(LightningDataModule):
             UserError: the dataset cannot be split in this way.
         """
         split = self._split
-        train = take_fraction(split["train"], self.train_fraction, self.split_seed)
+        groups = None
+        if self.split_file is None and (self.fold is not None or self.split_by == "sequence"):
+            groups = {sample.id: sample.group for sample in self.prepared.samples}
+        train = take_fraction(split["train"], self.train_fraction, self.split_seed, groups)
         return split | {"train": train}
 
     @property

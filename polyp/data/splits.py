@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -161,21 +161,38 @@ def _in_order(samples: list[Sample], part_of: dict[str, str]) -> Split:
     return {part: [s.id for s in samples if part_of[s.id] == part] for part in PARTS}
 
 
-def take_fraction(ids: list[str], fraction: float, seed: int) -> list[str]:
+def take_fraction(
+    ids: list[str], fraction: float, seed: int, group_of: Mapping[str, str] | None = None
+) -> list[str]:
     """Some of the ids, at random, in their order: a fraction in (0, 1].
 
     With the same seed, smaller fractions are subsets of larger ones.
 
+    Args:
+        ids: all of them.
+        fraction: of their number.
+        seed: of the choice.
+        group_of: the group of each id. Whole groups are then taken, as many as are nearest to the
+            fraction: frames of a sequence are near copies, so a few frames of each sequence would
+            teach nearly as much as all frames.
+
     Raises:
-        UserError: the fraction is less than half an id.
+        UserError: the nearest number is 0.
     """
-    count = round(fraction * len(ids))
-    if ids and not count:
+    groups: dict[str, list[str]] = {}
+    for id in ids:
+        groups.setdefault(group_of[id] if group_of else id, []).append(id)
+    names = list(groups)
+    order = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
+    counts = np.cumsum([0, *(len(groups[name]) for name in order)])
+    number = int(np.abs(counts - round(fraction * len(ids))).argmin())
+    if ids and not number:
         raise UserError(
-            f"data.train_fraction={fraction}: this is none of the {len(ids)} training images"
+            f"data.train_fraction={fraction}: this is none of the {len(names)} training "
+            f"{'groups' if group_of else 'images'}"
         )
-    kept = np.random.default_rng(seed).permutation(len(ids))[:count]
-    return [ids[position] for position in sorted(kept)]
+    kept = {id for name in order[:number] for id in groups[name]}
+    return [id for id in ids if id in kept]
 
 
 def read_split(path: str | Path, samples: list[Sample]) -> Split:

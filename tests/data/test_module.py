@@ -135,6 +135,15 @@ def test_a_fraction_of_the_training_set_keeps_the_steps_of_an_epoch():
     assert max(counts) - min(counts) <= 1
 
 
+@pytest.mark.parametrize("split", [{"split": "sequence"}, {"fold": "2/3"}], ids=["split", "fold"])
+def test_a_fraction_of_a_training_set_by_group_has_whole_groups(cvc_dataset, split):
+    options = {"dataset": CVCClinicDB(cvc_dataset), "partial": True, "split_seed": 1, **split}
+    whole, half = (module(train_fraction=fraction, **options).ids["train"] for fraction in (1, 0.5))
+    assert 0 < len(half) < len(whole)
+    kept = {CVCClinicDB.sequence(id) for id in half}
+    assert half == [id for id in whole if CVCClinicDB.sequence(id) in kept]
+
+
 @pytest.mark.parametrize("fraction", [0, 1.5, "half"])
 def test_no_such_fraction_of_the_training_set(fraction):
     with pytest.raises(UserError, match=r"data\.train_fraction=.*above 0 and at most 1"):

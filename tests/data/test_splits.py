@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from polyp.data import CVCClinicDB, Sample
-from polyp.data.splits import PARTS, make_fold, make_split, read_split, with_validation
+from polyp.data.splits import (
+    PARTS,
+    make_fold,
+    make_split,
+    read_split,
+    take_fraction,
+    with_validation,
+)
 from polyp.errors import UserError
 
 CVC = [Sample(str(i), group=CVCClinicDB.sequence(str(i))) for i in range(1, 613)]
@@ -151,3 +158,28 @@ def test_errors():
         make_split([Sample("a", twin="t"), Sample("b", twin="t"), Sample("c")], "random", 0)
     with pytest.raises(UserError, match=r"the first is k000.*data\.split=random"):
         make_split(TWINS, "sequence", 0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_fractions_of_groups(seed):
+    group_of = {sample.id: sample.group for sample in CVC}
+    ids = list(group_of)
+    sizes = {group: list(group_of.values()).count(group) for group in group_of.values()}
+    before: set[str] = set()
+    for fraction in (0.1, 0.25, 0.5, 0.9):
+        kept = take_fraction(ids, fraction, seed, group_of)
+        assert kept == [id for id in ids if id in set(kept)]  # in their order
+        groups = {group_of[id] for id in kept}
+        assert len(kept) == sum(sizes[group] for group in groups)  # whole ones
+        assert abs(len(kept) - fraction * len(ids)) <= max(sizes.values()) / 2 + 1
+        assert before <= set(kept)
+        before = set(kept)
+    assert take_fraction(ids, 1.0, seed, group_of) == ids
+    # Of single images it is the fraction to the image.
+    assert len(take_fraction(ids, 0.1, seed)) == 61
+
+
+def test_fraction_of_no_group():
+    group_of = {sample.id: sample.group for sample in CVC}
+    with pytest.raises(UserError, match="this is none of the 29 training groups"):
+        take_fraction(list(group_of), 0.001, 0, group_of)
