@@ -89,7 +89,7 @@ VARIANTS = {
     "25 %": "train_fraction=0.25",
     "10 %": "train_fraction=0.1",
 }
-# Columns of the READMEs' tables, as measures.
+# Columns of the pages' tables, as measures.
 MEASURES = {
     "Dice": "dice",
     "consistency on the grid": "consistency_on_grid",
@@ -180,10 +180,10 @@ def records(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "readme", [RESULTS / "README.md", RESULTS / "first-study.md", ROOT / "README.md"]
+    "page", [*sorted(RESULTS.glob("*.md")), ROOT / "README.md"], ids=lambda page: page.name
 )
-def test_the_numbers_in_the_pages_are_those_of_the_tables(readme, compared):
-    text = readme.read_text(encoding="utf-8")
+def test_the_numbers_in_the_pages_are_those_of_the_tables(page, compared):
+    text = page.read_text(encoding="utf-8")
     reference = r"^\[(.+)\]: (?:docs/results/)?([\w-]+)/([\w-]+)/systems\.md$"
     links = re.findall(reference, text, re.MULTILINE)
     folders = {name: (study, section) for name, study, section in links}
@@ -200,12 +200,12 @@ def test_the_numbers_in_the_pages_are_those_of_the_tables(readme, compared):
                 folder = compared(study) / section
                 values = published(folder, name, score, caption)
                 shown = None if cell == "–" else numbers(cell)
-                assert (shown is None) == (values is None), (readme, name, column)
+                assert (shown is None) == (values is None), (page, name, column)
                 if shown is None:
                     continue
                 # The last digit of a rounded number may differ on another processor.
                 expected = [round(value, 3) for value in values or []]
-                assert shown == pytest.approx(expected, abs=1.5e-3), (readme, name, column)
+                assert shown == pytest.approx(expected, abs=1.5e-3), (page, name, column)
                 if OVER_FOLDS not in caption:
                     assert cell.endswith("†") == one_run(folder, name)
 

@@ -211,11 +211,11 @@ def forest_figure(test_sets: Sequence[tuple[str, Sequence[Comparison]]]) -> Figu
     comparisons = [each for _, made in test_sets for each in made]
     measures = list(dict.fromkeys(each.measure for each in comparisons))
     pairs = list(dict.fromkeys((each.a.label, each.b.label) for each in comparisons))
-    names = [f"{textwrap.fill(f'{a} −', 22)}\n{textwrap.fill(b, 22)}" for a, b in pairs]
+    names = [_pair_name(a, b) for a, b in pairs]
     lines = max(name.count("\n") + 1 for name in names)
     step = 0.8 / len(test_sets)
     with matplotlib.rc_context(STYLE):
-        row = max(0.26 * len(test_sets), 0.26 * lines) + 0.2
+        row = max(0.26 * len(test_sets), 0.22 * lines) + 0.1
         figure = Figure(figsize=(WIDTH, 1.5 + row * len(pairs) + 0.3 * (len(test_sets) + 1)))
         panels = figure.subplots(1, len(measures), sharex=True, sharey=True, squeeze=False)[0]
         for axes, measure in zip(panels, measures, strict=True):
@@ -248,6 +248,14 @@ def forest_figure(test_sets: Sequence[tuple[str, Sequence[Comparison]]]) -> Figu
             )
         figure.legend(handles=handles, loc="outside lower center")
     return figure
+
+
+def _pair_name(a: str, b: str, width: int = 28) -> str:
+    """`A − B`, in one line if it fits, or else B in lines of its own."""
+    name = f"{a} − {b}"
+    if len(name) <= width:
+        return name
+    return f"{textwrap.fill(a, width)} −\n{textwrap.fill(b, width)}"
 
 
 def _mark(axes: Axes, comparison: Comparison, position: float, number: int) -> None:

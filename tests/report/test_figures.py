@@ -266,8 +266,8 @@ def test_forest_figure_shows_each_difference_with_its_interval(measured, write_r
     test_sets = list(zip(("CVC", "Kvasir"), made, strict=True))
     figure = forest_figure(test_sets)
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
-        "p4 U-Net −\nplain U-Net",
-        "SE(2) U-Net −\nplain U-Net",
+        "p4 U-Net − plain U-Net",
+        "SE(2) U-Net − plain U-Net",
     ]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["CVC", "Kvasir", "hollow: a system has one run"]
