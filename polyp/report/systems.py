@@ -48,7 +48,9 @@ class System:
 
     @property
     def training_images(self) -> int:
-        return len(self.first.parts["train"])
+        """In a cross-validation the mean over the folds, to the nearest number."""
+        runs = self.first.folds or (self.first,)
+        return round(sum(len(run.parts["train"]) for run in runs) / len(runs))
 
     @property
     def seconds_per_image(self) -> float | None:

@@ -97,6 +97,12 @@ def test_the_interval_over_folds_is_that_of_their_images(fold):
     assert cells["over folds"] == f"{low} to {high}"
 
 
+def test_the_number_of_training_images_is_the_mean_over_the_folds(fold):
+    (section,), _ = make_sections([read_run(fold(number)) for number in IMAGES])
+    (system,) = section.systems
+    assert system.training_images == (5 + 7 + 6) / 3
+
+
 def test_one_fold_has_no_interval_over_folds(fold):
     (section,), _ = make_sections([read_run(fold(1, model=m)) for m in M])
     assert section.folds == []
