@@ -3,7 +3,7 @@
 import csv
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -73,7 +73,10 @@ NETWORKS = {
     "p4 + rotation": "p4 U-Net + rotation",
     "p4 without projection": "p4 U-Net without projection",
     "p4 + blur pooling": "p4 U-Net with blur pooling",
-    "separable": "separable U-Net",
+    "p4, mean projection": "p4 U-Net with mean projection",
+    "p4m": "p4m U-Net",
+    "SE(2,12)": "SE(2,12) U-Net",
+    "separable SE(2,12)": "separable U-Net",
     "Lie": "Lie U-Net",
     "Lie + blur pooling": "Lie U-Net with blur pooling",
     "SE(2,12) bilinear": "bilinear SE(2) U-Net",
@@ -104,6 +107,8 @@ MEASURES = {
 
 def label(name: str) -> str:
     """The name in the tables: `p4, 60 epochs` is `p4 U-Net max_epochs=60` there."""
+    if name in NETWORKS:
+        return NETWORKS[name]
     network, *variants = name.split(", ")
     return " ".join([NETWORKS[network], *(VARIANTS[variant] for variant in variants)])
 
@@ -193,7 +198,8 @@ def test_the_numbers_in_the_pages_are_those_of_the_tables(page, compared):
         for name, *cells in rows:
             for column, cell in zip(header[1:], cells, strict=True):
                 if column == "parameters":
-                    assert cell == parameters(name, compared)
+                    made = (compared(study) / section for study, section in folders.values())
+                    assert cell == parameters(name, made)
                     continue
                 score, link = column_source(column, caption, folders)
                 study, section = folders[link]
@@ -227,11 +233,7 @@ def test_the_p_values_in_the_page_are_those_of_the_table(compared):
             assert float(p) == pytest.approx(value, abs=5e-3)
 
 
-def parameters(name: str, compared: Callable[[str], Path]) -> str:
-    folder = compared("sixty-epochs") / "cvc-random-96px"
-    (count,) = (
-        int(system["parameters"])
-        for system in records(folder / "systems.csv")
-        if system["system"] == label(name)
-    )
-    return f"{count:,}"
+def parameters(name: str, folders: Iterable[Path]) -> str:
+    """Of a network, in the first folder that has it."""
+    systems = (system for folder in folders for system in records(folder / "systems.csv"))
+    return next(f"{int(row['parameters']):,}" for row in systems if row["system"] == label(name))
