@@ -282,10 +282,15 @@ def _labels(
     names: Sequence[str | None], models: Sequence[str], differences: Sequence[dict[str, str]]
 ) -> list[str]:
     """The system's own name, or `plain U-Net augmentation=rot90`; with a number if this is not
-    unique."""
+    unique. Systems of one name are told apart by the options in which they differ."""
     labels = []
     for name, model, differing in zip(names, models, differences, strict=True):
-        said = [f"{key}={value}" for key, value in differing.items()]
+        rivals = [own for other, own in zip(names, differences, strict=True) if other == name]
+        said = [
+            f"{key}={value}"
+            for key, value in differing.items()
+            if not name or any(rival.get(key) != value for rival in rivals)
+        ]
         label = name if name and names.count(name) == 1 else " ".join([name or model, *said])
         same = sum(other == label or other.startswith(f"{label} #") for other in labels)
         labels.append(f"{label} #{same + 1}" if same else label)

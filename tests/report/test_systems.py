@@ -139,6 +139,16 @@ def test_ways_to_train_with_several_numbers_of_training_images(grouped):
     assert [system.seeds for system in line] == [[0, 1], [0]]
 
 
+def test_systems_of_one_name_are_told_apart_by_what_they_differ_in(grouped):
+    named = {"name": "A", "model.pool": "max", "data.train_fraction": 1.0}
+    grouping = grouped(
+        {"config": named},
+        {"config": {**named, "data.train_fraction": 0.5}, "train": ["t1"]},
+        {"config": {**named, "name": "B", "model.pool": "blur"}},
+    )
+    assert labels(grouping) == {"A", "A train_fraction=0.5", "B"}
+
+
 def test_labels_are_unique_whatever_the_differences(grouped):
     long = ["x" * 50 + str(i) for i in range(3)]
     grouping = grouped(*[{"config": {"model.weights": name}} for name in long])
