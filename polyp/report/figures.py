@@ -250,7 +250,7 @@ def forest_figure(test_sets: Sequence[tuple[str, Sequence[Comparison]]]) -> Figu
     return figure
 
 
-def _pair_name(a: str, b: str, width: int = 28) -> str:
+def _pair_name(a: str, b: str, width: int = 30) -> str:
     """`A − B`, in one line if it fits, or else B in lines of its own."""
     name = f"{a} − {b}"
     if len(name) <= width:
