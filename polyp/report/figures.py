@@ -227,12 +227,13 @@ def forest_figure(test_sets: Sequence[tuple[str, Sequence[Comparison]]]) -> Figu
                         position = middle + (number - (len(test_sets) - 1) / 2) * step
                         _mark(axes, each, position, number)
             axes.set_title(
-                textwrap.fill(MEASURES[measure], max(54 // len(measures), 12)),
+                textwrap.fill(MEASURES[measure], max(44 // len(measures), 11)),
                 fontsize=STYLE["font.size"],
             )
             axes.xaxis.set_major_locator(
                 MaxNLocator(nbins=max(10 // len(measures), 2), steps=[1, 2, 5, 10])
             )
+            axes.xaxis.set_major_formatter(lambda value, _: _short(value))
             axes.grid(axis="x", color=GRID)
             axes.set_axisbelow(True)
         panels[0].set_yticks(range(len(pairs)), names)
@@ -248,6 +249,11 @@ def forest_figure(test_sets: Sequence[tuple[str, Sequence[Comparison]]]) -> Figu
             )
         figure.legend(handles=handles, loc="outside lower center")
     return figure
+
+
+def _short(value: float) -> str:
+    """`−.2`: panels are narrow."""
+    return f"{value:g}".replace("0.", ".").replace("-", "−")
 
 
 def _pair_name(a: str, b: str, width: int = 30) -> str:
