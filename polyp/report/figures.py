@@ -253,7 +253,8 @@ def forest_figure(test_sets: Sequence[tuple[str, Sequence[Comparison]]]) -> Figu
 
 def _short(value: float) -> str:
     """`−.2`: panels are narrow."""
-    return f"{value:g}".replace("0.", ".").replace("-", "−")
+    size = f"{abs(value):g}"
+    return ("−" if value < 0 else "") + (size.removeprefix("0") if 0 < abs(value) < 1 else size)
 
 
 def _pair_name(a: str, b: str, width: int = 30) -> str:

@@ -11,6 +11,7 @@ from polyp.report.bootstrap import hierarchical_interval
 from polyp.report.comparisons import compare_systems
 from polyp.report.figures import (
     BAND_RESAMPLES,
+    _short,
     boxes_figure,
     curves_figure,
     dice_figure,
@@ -284,3 +285,8 @@ def test_forest_figure_shows_each_difference_with_its_interval(measured, write_r
             assert (mark.get_markerfacecolor() == "white") == each.estimate.one_run
         colours = [mark.get_color() for mark in marks]
         assert colours[0] == colours[1] != colours[2]
+
+
+def test_numbers_on_the_axis_of_the_forest_figure():
+    values = (-0.2, 0.0, 0.05, 1.0, 10.5, -20.5)
+    assert [_short(value) for value in values] == ["−.2", "0", ".05", "1", "10.5", "−20.5"]
