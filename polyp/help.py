@@ -82,18 +82,29 @@ def command_help(
 
 
 def _groups(file: Path) -> dict[str, Any]:
-    """The groups in the defaults list of a config, with the default choice of each."""
+    """The groups in the defaults list of a config, with the default choice of each.
+
+    An optional group has the default None: its choice depends on others, and may not exist.
+    """
     entries = yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults", [])
     pairs = {k: v for entry in entries if isinstance(entry, dict) for k, v in entry.items()}
-    return {name: chosen for name, chosen in pairs.items() if not name.startswith("override ")}
+    optional = "optional "
+    return {
+        name.removeprefix(optional): None if name.startswith(optional) else chosen
+        for name, chosen in pairs.items()
+        if not name.startswith("override ")
+    }
 
 
 def _choice(group: str, default: Any, choices: Any, found: Sequence[ResultDefault]) -> Any:
-    """The choice of a group: one name, or a list of names if the default is a list."""
-    if not isinstance(default, list):
-        return choices.get(group, default)
+    """The choice of a group: one name or None, or a list of names if the default is a list."""
     paths = [each.config_path or "" for each in found]
-    return [path.partition("/")[2] for path in paths if path.startswith(f"{group}/")]
+    if isinstance(default, list):
+        return [path.partition("/")[2] for path in paths if path.startswith(f"{group}/")]
+    choice = choices.get(group, default)
+    if default is None and f"{group}/{choice}" not in paths:
+        return None
+    return choice
 
 
 def header(file: Path) -> str:

@@ -347,6 +347,21 @@ def test_optimisers_and_schedules(composed):
         assert schedule.get("warmup") == warmup
 
 
+def test_a_recipe_belongs_to_a_model_and_an_optimiser(composed):
+    pairs = {f"{model}_{optimizer}" for model in names("model") for optimizer in names("optimizer")}
+    assert names("recipe") == ["lieunet_adamw", "lieunet_small_adamw"]
+    assert set(names("recipe")) <= pairs
+    for model in ("lieunet", "lieunet_small"):
+        for experiment in ([], ["experiment=folds"], ["experiment=hospitals"]):
+            assert composed(*experiment, f"model={model}").optimizer.lr == 0.01
+        assert composed(f"model={model}", "optimizer=sgd") == composed(
+            f"model={model}", "optimizer=sgd", "~recipe"
+        )
+        assert composed(f"model={model}", "optimizer.lr=0.02").optimizer.lr == 0.02
+        assert composed(f"model={model}", "~recipe").optimizer.lr == 3e-3
+    assert composed("model=unet").optimizer.lr == 3e-3
+
+
 def test_rotation_sweeps(composed):
     assert names("evaluation") == ["full_turn", "quarter", "quarter_turn"]
     assert composed("evaluation=quarter").evaluation.angles == QUARTER

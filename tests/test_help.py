@@ -84,6 +84,14 @@ def test_the_help_follows_the_options(helped):
     assert any("metrics=[dice, iou, precision, recall]" in line for line in groups)
 
 
+def test_a_recipe_is_shown_where_there_is_one(helped):
+    for model, recipe, rate in [("lieunet", "lieunet_adamw", "0.01"), ("unet", "null", "0.003")]:
+        _, groups, keys = helped("train", f"model={model}", "experiment=folds")
+        assert any(re.match(rf"  recipe={recipe} +lieunet_adamw, ", line) for line in groups)
+        assert any(line.startswith(f"  optimizer.lr={rate} ") for line in keys)
+        assert any(line.startswith("  experiment=folds ") for line in groups)
+
+
 def test_the_descriptions_are_those_of_the_chosen_files(helped):
     text = "\n".join(helped("train", "model=lieunet", "data=folder")[2])
     assert re.search(r"model\.layers\.omega=8 +frequency of the kernels: lower is more", text)

@@ -151,6 +151,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         record["earlier"] = checkpoints.earlier
     record["training_seconds"] = round(checkpoints.seconds, 1)
     if not trainer.is_global_zero:
+        _let_threads_finish()
         return checkpoints.best_score
 
     load_checkpoint(model, checkpoints.best)
@@ -245,6 +246,14 @@ def _warm_start(
                 "init_from_seen=true accepts it"
             )
         log.warning("init_from=%s: %s", path, found)
+
+
+def _let_threads_finish() -> None:
+    """Waits until gloo's threads have freed their last operation.
+
+    They need the interpreter for it. If it ends before, the whole process aborts.
+    """
+    time.sleep(1)
 
 
 def _check_classes(task: Task, data: LightningDataModule) -> None:
