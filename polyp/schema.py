@@ -415,6 +415,7 @@ COMMANDS: Mapping[str, Mapping[str, Rule]] = {
         "viewer": TRUTH,
         "comparisons": optional(list_of(PAIR)),
         "measures": list_of(WORD),
+        "figures": optional(list_of(WORD)),
     },
     "rotation_error": {
         "output": FIGURE,

@@ -17,6 +17,7 @@ from polyp.report.comparisons import (
     check_declaration,
     compare_systems,
     missing_pairs,
+    missing_systems,
 )
 from polyp.report.figures import (
     boxes_figure,
@@ -74,13 +75,15 @@ def compare(config: DictConfig) -> str:
     runs, skipped = _read(find_runs(config.runs))
     if not runs:
         raise UserError(f"runs={config.runs}: nothing to compare; {'; '.join(skipped)}")
-    sections, excluded = make_sections(runs)
+    shown = [str(label) for label in config.figures or []]
+    sections, excluded = make_sections(runs, first=shown)
     skipped += [f"{run.folder} on {run.data}: {reason}" for run, reason in excluded]
     skipped += missing_pairs(sections, declared or [])
+    skipped += missing_systems(sections, shown)
     comparisons = compare_systems(sections, declared, config.measures, config.outlier_dice)
 
     parts = [
-        _part(section, made, config.outlier_dice)
+        _part(section, made, config.outlier_dice, shown)
         for section, made in zip(sections, comparisons, strict=True)
     ]
     if config.viewer:
@@ -159,7 +162,12 @@ class Part:
         return files
 
 
-def _part(section: Section, comparisons: Sequence[Comparison], outlier_dice: float) -> Part:
+def _part(
+    section: Section,
+    comparisons: Sequence[Comparison],
+    outlier_dice: float,
+    shown: Sequence[str],
+) -> Part:
     tables = {
         "systems": systems_table(section, outlier_dice),
         "equivariance": equivariance_table(section),
@@ -168,12 +176,14 @@ def _part(section: Section, comparisons: Sequence[Comparison], outlier_dice: flo
     }
     if comparisons:
         tables["differences"] = differences_table(comparisons, section)
+    drawn, systems = len(section.only(shown).systems), len(section.systems)
+    of_figures = [f"Figures show {drawn} of the {systems} systems."] if drawn < systems else []
     return Part(
         title=section.title,
         slug=section.slug,
-        notes=section.notes,
+        notes=[*section.notes, *of_figures],
         tables=tables,
-        figures=_figures(section, outlier_dice),
+        figures=_figures(section, outlier_dice, shown),
         outliers=outlier_lists(section, outlier_dice),
         outlier_dice=f"{outlier_dice:g}",
     )
@@ -194,7 +204,9 @@ def _with_pictures(
     return made, without
 
 
-def _figures(section: Section, outlier_dice: float) -> list[Drawn]:
+def _figures(section: Section, outlier_dice: float, shown: Sequence[str]) -> list[Drawn]:
+    lines = by_training_images(section.systems)
+    section = section.only(shown)
     systems = section.systems
     figures = [
         _drawn("dice", "Test Dice", dice_figure(section, outlier_dice)),
@@ -211,7 +223,7 @@ def _figures(section: Section, outlier_dice: float) -> list[Drawn]:
             "is the training time per image, and small points are single runs"
         )
         figures.append(_drawn("trade-off", caption, trade_off))
-    if lines := by_training_images(systems):
+    if lines:
         caption = "Test Dice by the number of training images"
         figures.append(_drawn("training-images", caption, images_figure(lines, section)))
     for number, first in enumerate(range(0, len(systems), 2), start=1):

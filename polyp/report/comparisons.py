@@ -133,12 +133,33 @@ def check_declaration(pairs: Sequence[Sequence[str]] | None, measures: Sequence[
 def missing_pairs(sections: Sequence[Section], declared: Sequence[Pair]) -> list[str]:
     """A line that names the declared pairs of systems that no test set has; no line if there are
     none."""
-    known = [{system.label for system in section.systems} for section in sections]
+    known = _labels(sections)
     missing = [pair for pair in declared if not any({*pair} <= labels for labels in known)]
     if not missing:
         return []
     pairs = "; ".join(f"{a} − {b}" for a, b in missing)
-    systems = "; ".join(sorted(set().union(*known)))
     return [
-        f"comparisons of which no test set has both systems: {pairs}. The systems are {systems}"
+        f"comparisons of which no test set has both systems: {pairs}. The systems are "
+        f"{_listed(known)}"
     ]
+
+
+def missing_systems(sections: Sequence[Section], shown: Sequence[str]) -> list[str]:
+    """A line that names those of the shown systems that no test set has; no line if there are
+    none."""
+    known = _labels(sections)
+    missing = [label for label in shown if not any(label in labels for labels in known)]
+    if not missing:
+        return []
+    return [
+        f"figures of systems that no test set has: {'; '.join(missing)}. The systems are "
+        f"{_listed(known)}"
+    ]
+
+
+def _labels(sections: Sequence[Section]) -> list[set[str]]:
+    return [{system.label for system in section.systems} for section in sections]
+
+
+def _listed(labels: Sequence[set[str]]) -> str:
+    return "; ".join(sorted(set().union(*labels)))

@@ -45,13 +45,23 @@ class Section:
     def images(self) -> list[str]:
         return self.systems[0].first.images
 
+    def only(self, labels: Sequence[str]) -> "Section":
+        """The same with some of its systems; with all of them if it has none of these."""
+        chosen = [system for system in self.systems if system.label in labels]
+        return replace(self, systems=chosen or self.systems)
+
     @property
     def angles(self) -> list[float]:
         return self.systems[0].first.angles
 
 
-def make_sections(runs: Sequence[Run]) -> tuple[list[Section], list[tuple[Run, str]]]:
-    """The sections, and the skipped runs with the reason."""
+def make_sections(
+    runs: Sequence[Run], first: Sequence[str] = ()
+) -> tuple[list[Section], list[tuple[Run, str]]]:
+    """The sections, and the skipped runs with the reason.
+
+    first: labels of systems whose colours and lines should differ most.
+    """
     runs, skipped = pool_folds(runs)
     test_sets: list[list[Run]] = []
     for run in runs:
@@ -67,13 +77,15 @@ def make_sections(runs: Sequence[Run]) -> tuple[list[Section], list[tuple[Run, s
         section, out = _section(same, {section.slug for section in sections})
         sections.append(section)
         skipped += out
-    return _styled(sections), skipped
+    return _styled(sections, first), skipped
 
 
-def _styled(sections: Sequence[Section]) -> list[Section]:
+def _styled(sections: Sequence[Section], first: Sequence[str]) -> list[Section]:
     """The same sections; systems of the same label have the same colour and line in all figures."""
     labels = dict.fromkeys(system.label for section in sections for system in section.systems)
-    styles = {label: number for number, label in enumerate(labels)}
+    styles = {
+        label: n for n, label in enumerate(sorted(labels, key=lambda label: label not in first))
+    }
     return [
         replace(section, systems=[replace(s, style=styles[s.label]) for s in section.systems])
         for section in sections

@@ -261,6 +261,24 @@ def test_each_figure_is_drawn_of_its_systems_and_named_after_them(three, compare
     }
 
 
+def test_figures_show_the_chosen_systems_and_tables_all(three, compare, undrawn):
+    output = compare("runs=runs", "output=out", f"figures=['{SE2}','{P4}',other]")
+    folder = output / "cvc-random-64px"
+    shown = [P4, SE2]  # in the order of the tables
+    drawn = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.png")}
+    assert drawn == {
+        "dice": ["dice_figure", shown, 0.5],
+        "equivariance": ["curves_figure", shown],
+        "equivariance-boxes-1": ["boxes_figure", shown, TITLE],
+        "trade-off": ["tradeoff_figure", shown],
+    }
+    assert pd.read_csv(folder / "systems.csv")["system"].tolist() == [P4, PLAIN, SE2]
+    page = unescape((output / "index.html").read_text())
+    assert "Figures show 2 of the 3 systems." in page
+    systems = "; ".join(sorted([P4, PLAIN, SE2]))
+    assert f"figures of systems that no test set has: other. The systems are {systems}" in page
+
+
 def test_training_images_are_drawn_where_their_number_differs(write_run, compare, undrawn):
     for images in (4, 2):
         for model in ("unet", "p4unet"):

@@ -39,6 +39,17 @@ def test_never_mixed(sections, other):
     assert len({section.slug for section in made}) == 2
 
 
+def test_the_systems_of_figures_have_the_first_colours(write_run):
+    folders = [write_run(name, name) for name in ("unet", "p4unet", "se2unet")]
+    runs = [read_run(folder) for folder in folders]
+    (section,), _ = make_sections(runs)
+    labels = [system.label for system in section.systems]
+    (section,), _ = make_sections(runs, first=[labels[2]])
+    assert [system.style for system in section.systems] == [1, 2, 0]
+    assert [system.label for system in section.only([labels[2], "other"]).systems] == [labels[2]]
+    assert section.only([]) == section.only(["other"]) == section
+
+
 def test_titles_state_dataset_split_images_and_size(sections):
     (section,) = sections({"split": "sequence"})
     assert section.title == "CVC-ClinicDB: split by sequence, 6 test images, 64 px, padded"
