@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,6 +42,9 @@ DISK_ERRORS = FULL | {
 
 # Keys of folders that Hydra makes.
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+
+# Groups of which Hydra accepts names that do not exist.
+OPTIONAL = ("recipe",)
 
 # Keys whose values are paths. They may hold characters that mean something to Hydra.
 PATHS = {
@@ -203,7 +206,8 @@ def _check_overrides(arguments: list[str], usage: str) -> None:
             that of a folder is not a path.
     """
     parser = OverridesParser.create()
-    for argument in get_args_parser().parse_known_args(arguments)[0].overrides:
+    options = get_args_parser().parse_known_args(arguments)[0]
+    for argument in options.overrides:
         if argument.startswith("~"):  # removes a key
             continue
         if "=" not in argument:
@@ -226,6 +230,11 @@ def _check_overrides(arguments: list[str], usage: str) -> None:
         if folder.is_dir() and not all(isinstance(name, str) for name in names):
             files = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
             raise UserError(f"{argument}: {group}= names a file of configs/{group}: {files}")
+        if group in OPTIONAL:
+            folders = [folder, *([Path(options.config_dir) / group] if options.config_dir else [])]
+            files = sorted(file.stem for each in folders for file in each.glob("*.yaml"))
+            if value not in files:
+                raise UserError(_no_such_config(group, value, files))
 
 
 def _usage(function: Callable) -> str:
@@ -320,6 +329,10 @@ def _missing_config(error: MissingConfigException) -> str:
     choices = [choice for choice in error.options or [] if choice != "base"]
     if not choices:
         return one_line(str(error))
+    return _no_such_config(group, name, choices)
+
+
+def _no_such_config(group: str, name: Any, choices: Sequence[str]) -> str:
     return f"{group}={name}: no such config; choose one of {', '.join(choices)}"
 
 

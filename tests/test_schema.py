@@ -65,6 +65,7 @@ LIST = "must be a list, and each element a finite number"
             (f"data.augmentation={value}", f"data.augmentation={value}: must be a list, and each")
             for value in ("rot90", "[null]")
         ),
+        ("recipe=typo", "recipe=typo: no such config; choose one of lieunet_adamw, "),
         ("metrics=1", "metrics=1: metrics= names a file of configs/metrics: dice, "),
         *((f"metrics={value}", "names a file of configs/metrics") for value in ("{}", "[nan]")),
         ("metrics=[]", "metrics=null: must be a mapping of at least 1"),
