@@ -252,8 +252,7 @@ class PairedFolders(Dataset):
         return digest.hexdigest()
 
 
-def natural(text: str) -> list[tuple[int, str]]:
-    """Sorts numbers inside names by value: 2 before 10."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)
-    ]
+def natural(text: str) -> tuple[list[tuple[int, str]], str]:
+    """Sorts numbers inside names by value: 2 before 10; and 001 before 1."""
+    parts = re.split(r"(\d+)", text)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], text

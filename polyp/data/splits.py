@@ -49,10 +49,14 @@ def make_split(samples: list[Sample], by: str, seed: int) -> Split:
     # images, and as close to 70/15/15 as the lengths of sequences permit.
     room = dict(zip(PARTS, _sizes(len(samples)), strict=True))
     part_of: dict[str, str] = {}
+    empty = set(PARTS)
     names = list(groups)
-    for index in np.random.default_rng(seed).permutation(len(names)):
+    for number, index in enumerate(np.random.default_rng(seed).permutation(len(names))):
         ids = groups[names[index]]
-        part = max(PARTS, key=room.__getitem__)
+        # The last groups go to the parts that have none.
+        last = len(names) - number == len(empty)
+        part = max((p for p in PARTS if p in empty or not last), key=room.__getitem__)
+        empty.discard(part)
         room[part] -= len(ids)
         part_of |= dict.fromkeys(ids, part)
     return _in_order(samples, part_of)

@@ -18,11 +18,18 @@ from polyp.errors import UserError
 from polyp.evaluation.metrics import Dice, IoU, Metric, Precision, Recall
 from polyp.names import dataset_name, system_name
 from polyp.runs.folder import TABLES, RunFolder
-from polyp.runs.identity import data_identity
-from polyp.runs.loading import build, choose_device, load_model, load_task, use_split
+from polyp.runs.identity import Identity, data_identity, identity_of
+from polyp.runs.loading import (
+    build,
+    choose_device,
+    load_model,
+    load_task,
+    read_checkpoint,
+    use_split,
+)
 from polyp.runs.measure import EvaluationOptions, log_summary, measure
 from polyp.runs.provenance import provenance
-from polyp.runs.test_sets import GEOMETRY, OWN, TestSet, make_test_sets
+from polyp.runs.test_sets import GEOMETRY, OWN, TestSet, make_test_sets, warn_of_seen
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +53,13 @@ def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) 
     saved = RunFolder.open(str(options.run))
     trained_on = saved.choices["data"]
     data_choice = data_choice or trained_on
-    config, own_split = _config(saved, options, data_choice, named)
+    model = load_model(saved)
+    identity = identity_of(read_checkpoint(saved.best))
+    config, own_split = _config(saved, options, data_choice, named, identity)
     evaluation = EvaluationOptions.of(config)
     output = _output(options.output, saved, data_choice)
     task, metrics = load_task(saved), _metrics(config, options)
     training = _training(saved)
-    model = load_model(saved)
     device = choose_device(saved, options.device)
 
     data: LightningDataModule = build(config, "data", ALLOWED)
@@ -62,10 +70,17 @@ def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) 
     data.setup()
     part = _part(options.part, data)
     name = OWN if own_split and part == "test" else f"{data_choice}"
-    others = make_test_sets(config, data, lambda described, key: build(described, key, ALLOWED))
+    others = make_test_sets(
+        config, data, task, lambda described, key: build(described, key, ALLOWED)
+    )
     test_sets = [TestSet(name, data, part), *others[1:]]
-    if data_choice == trained_on:
-        _warn_of_trained_images(saved, _tested(data, part))
+    warn_of_seen(test_sets, identity)
+    if identity is None and not (own_split and part == "test"):
+        log.warning(
+            "run=%s: from an earlier version, which does not store the training images; make sure "
+            "that none of them is a test image here",
+            saved,
+        )
 
     facts = {
         "model": saved.choices["model"],
@@ -77,7 +92,7 @@ def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) 
         **training,
     }
     title = f"{system_name(facts['model'], config.get('name'))} on {dataset_name(data_choice)}"
-    if data_choice != trained_on:
+    if data_choice != trained_on or not (own_split or _has_its_images(data, identity)):
         facts["trained_on"] = trained_on
         title += f", trained on {dataset_name(trained_on)}"
     record = {
@@ -97,7 +112,11 @@ def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) 
 
 
 def _config(
-    saved: RunFolder, options: DictConfig, data_choice: str, named: set[str]
+    saved: RunFolder,
+    options: DictConfig,
+    data_choice: str,
+    named: set[str],
+    identity: Identity | None,
 ) -> tuple[DictConfig, bool]:
     """The run's config with the user's options, and whether the split is the run's own."""
     config = copy.deepcopy(saved.config)
@@ -108,16 +127,38 @@ def _config(
         config.data.update({key: saved.config.data[key] for key in kept})
     else:
         config.data.update({k: v for k, v in given.items() if v is not None})
-    own_split = data_choice == saved.choices["data"] and not named & {f"data.{k}" for k in SPLIT}
+    config.data.augmentation = []  # only for training
+    split = {key for key in SPLIT if f"data.{key}" in named}
+    own_split = data_choice == saved.choices["data"] and not split
+    if own_split and _moved(config, saved):
+        data: LightningDataModule = build(config, "data", ALLOWED)
+        data.setup()
+        own_split = _has_its_images(data, identity)
     if own_split:
         use_split(config, saved)
-    config.data.augmentation = []  # only for training
+    elif split != {"split_seed"}:  # the other options replace the run's fold or split file
+        config.data.update({key: None for key in ("fold", "split_file") if key not in split})
     config.evaluation.update({k: v for k, v in options.evaluation.items() if v is not None})
     if options.get("test_sets"):
         config.test_sets = options.test_sets
     elif not own_split or options.part not in (OWN, "test"):
         config.test_sets = {}  # only the dataset of data= and part=
     return config, own_split
+
+
+def _moved(config: DictConfig, saved: RunFolder) -> bool:
+    """Whether the dataset is in another folder than that of the run."""
+    here, there = (each.data.get("root") for each in (config, saved.config))
+    return here != there and Path(str(here)).resolve() != Path(str(there)).resolve()
+
+
+def _has_its_images(data: LightningDataModule, identity: Identity | None) -> bool:
+    """Whether a dataset is that of the run, or a changed copy of it: at least one image is the
+    same. True for runs of early versions, which did not store what their images are."""
+    if identity is None:
+        return True
+    of_run = {digest for ids in identity["split"].values() for digest in ids.values()}
+    return any(image in of_run for image, _ in data.digests.values())
 
 
 def _metrics(config: DictConfig, options: DictConfig) -> Mapping[str, Metric]:
@@ -177,17 +218,6 @@ def _training(saved: RunFolder) -> dict[str, Any]:
         return {}
     metrics = saved.json("metrics.json")
     return {key: metrics[key] for key in ("epochs", "best_epoch", "val") if key in metrics}
-
-
-def _warn_of_trained_images(saved: RunFolder, tested: list[str]) -> None:
-    split = saved.split()
-    seen = set(tested) & {*split["train"], *split["val"]}
-    if seen:
-        log.warning(
-            "%d of the %d test images were in the training or validation set of the run",
-            len(seen),
-            len(tested),
-        )
 
 
 @contextmanager

@@ -50,6 +50,11 @@ class EvaluationOptions:
         """The checked options of a config. Older runs do not have all of them."""
         angles = sweep_angles(config, "angles")
         parts = [float(angle) for angle in config.evaluation.get("part_angles") or ()]
+        if missing := [f"{angle:g}°" for angle in parts if angle not in angles]:
+            log.info(
+                "the parts of the loss are not measured at %s, which are not in evaluation.angles",
+                ", ".join(missing),
+            )
         parts = [angle for angle in parts if angle in angles]
         shifts = bool(config.evaluation.get("shifts", False))
         sample = config.evaluation.get("sample", "all")

@@ -1,6 +1,7 @@
 """The test sets of a run: the test part of its own split, and any other datasets."""
 
 import copy
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from polyp.data import DataModule
 from polyp.errors import UserError
+from polyp.runs.identity import Identity, seen_images
+from polyp.tasks import Task
+
+log = logging.getLogger(__name__)
 
 OWN = "own"  # the name of the test part of the run's own split
 PARTS = ("all", "train", "val", "test")
@@ -43,24 +48,28 @@ class TestSet:
         samples = self.data.prepared.samples
         return [samples[row].id for row in self.data.part(self.part).rows if row is not None]
 
-    def digests(self) -> dict[str, str]:
-        """Digests of each image and mask, by id."""
-        return {id: self.data.digests[id][0] for id in self.ids()}
+    def seen(self, identity: Identity | None) -> list[str]:
+        """Ids of its images that a run was trained or selected on, by their content."""
+        seen = seen_images(identity)
+        return [id for id in self.ids() if self.data.digests[id][0] in seen]
 
 
 def make_test_sets(
-    config: DictConfig, own: DataModule, build: Callable[[DictConfig, str], Any]
+    config: DictConfig, own: DataModule, task: Task, build: Callable[[DictConfig, str], Any]
 ) -> list[TestSet]:
     """The run's own test part, then those in `config.test_sets`, read and checked.
 
     Args:
         config: of the run.
         own: its data module, after `setup`.
+        task: the classes that the masks must have.
         build: (config, key) → the object that config[key] describes.
 
     Raises:
-        UserError: a dataset is missing or damaged, or a part is unknown.
+        UserError: a dataset is missing or damaged, its masks have another number of classes than
+            the task, or a part is unknown.
     """
+    _check_classes(task, own)
     sets = [TestSet(OWN, own, "test")]
     for name, entry in (config.get("test_sets") or {}).items():
         if name == OWN:
@@ -76,7 +85,30 @@ def make_test_sets(
         described.data.augmentation = []
         data = build(described, "data")
         data.setup()
+        _check_classes(task, data)
         if not len(data.part(part)):
             raise UserError(f"test_sets.{name}: part={part} has no images")
         sets.append(TestSet(name, data, part))
     return sets
+
+
+def warn_of_seen(test_sets: Iterable[TestSet], identity: Identity | None) -> None:
+    """Logs a warning for each test set with images that the run was trained or selected on."""
+    for test_set in test_sets:
+        if known := test_set.seen(identity):
+            log.warning(
+                "%s: %d of the %d test images were in the training or validation set of the run, "
+                "for example %s",
+                test_set.name,
+                len(known),
+                len(test_set.ids()),
+                known[0],
+            )
+
+
+def _check_classes(task: Task, data: DataModule) -> None:
+    if data.dataset.num_classes != len(task.names):
+        raise UserError(
+            f"task.classes={task.names}: {len(task.names)} classes, but the masks of "
+            f"{data.dataset.name} have {data.dataset.num_classes}"
+        )

@@ -30,13 +30,12 @@ from polyp.runs.identity import (
     check_continues,
     identity_of,
     make_identity,
-    seen_images,
 )
 from polyp.runs.loading import load_checkpoint, put_weights, read_checkpoint
 from polyp.runs.measure import EvaluationOptions, log_summary, measure, sweep_angles
 from polyp.runs.provenance import gpu_name, provenance
 from polyp.runs.signals import prints_resume_hint
-from polyp.runs.test_sets import TestSet, make_test_sets
+from polyp.runs.test_sets import TestSet, make_test_sets, warn_of_seen
 from polyp.runs.traces import release_logs
 from polyp.tasks import Task
 from polyp.training import (
@@ -45,6 +44,7 @@ from polyp.training import (
     EquivarianceMonitor,
     RunProgress,
     Segmentation,
+    StepSeed,
     ValidationImages,
     make_loggers,
 )
@@ -82,8 +82,9 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     except ValueError as error:
         raise UserError(f"data.image_size={data.image_size}: {error}") from error
     data.setup()
-    _check_classes(task, data)
-    test_sets = make_test_sets(config, data, lambda described, key: instantiate(described[key]))
+    test_sets = make_test_sets(
+        config, data, task, lambda described, key: instantiate(described[key])
+    )
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     log.info(
         "%s, %s parameters; %s: %s",
@@ -94,13 +95,14 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     )
 
     identity = make_identity(config, data)
+    warn_of_seen(test_sets, identity)
     record = provenance(identity["data"])
     if config.init_from is not None:
         _warm_start(config, model, identity, test_sets)
     steps = None if resume is None else _resume(model, resume, identity)
     checkpoints = Checkpoints(folder / "checkpoints", resume, identity, record)
     # Curves of the steps that are repeated are hidden.
-    loggers = make_loggers(config.logger, folder, steps)
+    loggers = make_loggers(config.get("logger"), folder, steps)
 
     def take_folder(trainer: Trainer, module: LightningModule) -> None:
         """Starts to write the folder, once the resumed checkpoint has been accepted."""
@@ -118,6 +120,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         logger=False,  # loggers write as soon as the trainer has them
         callbacks=[
             LambdaCallback(on_train_start=take_folder),
+            StepSeed(config.seed),
             RunProgress(),
             ValidationImages(),
             *_optional_callbacks(config),
@@ -190,6 +193,11 @@ def _resumed_checkpoint(config: DictConfig, folder: RunFolder) -> Path | None:
                 f"resume={resume}: no such file; give a checkpoint, for example "
                 "outputs/…/checkpoints/last.ckpt"
             )
+        if folder.begun and resume.resolve().parent != folder.last.resolve().parent:
+            raise UserError(
+                f"hydra.run.dir={folder} already has another run than that of resume={resume}: "
+                "choose another hydra.run.dir="
+            )
         return resume
     if folder.last.exists():
         raise UserError(
@@ -230,14 +238,12 @@ def _warm_start(
             "make sure that none of them is a test image here",
             path,
         )
-    seen = seen_images(source)
     for test_set in test_sets:
-        tested = test_set.digests()
-        known = [id for id, digest in tested.items() if digest in seen]
+        known = test_set.seen(source)
         if not known:
             continue
         found = (
-            f"its run was trained on {len(known)} of the {len(tested)} test images of "
+            f"its run was trained on {len(known)} of the {len(test_set.ids())} test images of "
             f"{test_set.name}, for example {known[0]}"
         )
         if not config.init_from_seen:
@@ -254,14 +260,6 @@ def _let_threads_finish() -> None:
     They need the interpreter for it. If it ends before, the whole process aborts.
     """
     time.sleep(1)
-
-
-def _check_classes(task: Task, data: LightningDataModule) -> None:
-    if data.dataset.num_classes != len(task.names):
-        raise UserError(
-            f"task.classes={task.names}: {len(task.names)} classes, but the masks of "
-            f"{data.dataset.name} have {data.dataset.num_classes}"
-        )
 
 
 def _check_sweep(trainer: Trainer) -> None:

@@ -151,6 +151,18 @@ def test_validation_images_of_a_published_split():
     assert with_validation({**published, "val": ["x"]}, samples, 0)["val"] == ["x"]
 
 
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "sizes", [(10, 10, 10), (10, 10, 10, 10), (60, 5, 5, 5), (1, 2, 90), (256, 301, 457, 88, 99)]
+)
+def test_few_groups_leave_no_part_empty(sizes, seed):
+    groups = [f"g{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    samples = [Sample(str(i), group=group) for i, group in enumerate(groups)]
+    split = make_split(samples, "sequence", seed)
+    assert all(split.values())
+    assert sum(map(len, split.values())) == sum(sizes)
+
+
 def test_errors():
     with pytest.raises(UserError, match=r"data\.split=video"):
         make_split(CVC, "video", 0)

@@ -5,12 +5,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from polyp.names import dataset_name, system_name
 from polyp.runs import measure
 from polyp.runs.evaluate import TABLES
-from tests.conftest import TINY_SYNTHETIC, write_pairs
+from tests.conftest import TINY, TINY_SYNTHETIC, write_pairs
 
 
 def metrics(folder: Path) -> dict:
@@ -88,6 +90,50 @@ def test_on_another_dataset(script, finished_run, tmp_path, cvc_dataset):
     assert found["test"]["images"] == len(split["test"])
     with (output / "scores.csv").open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == split["test"]
+
+
+def test_another_folder_with_other_images(script, finished_run, tmp_path, capsys):
+    """Of the same names: the split of the run does not hold for them."""
+    root = tmp_path / "other"
+    write_pairs(root / "images", root / "masks", [f"polyp{i}" for i in range(20)])
+    for path in (root / "images").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    options = [f"run={finished_run}", f"data.root={root}"]
+    script("evaluate", *options, "part=all", f"output={tmp_path / 'out'}")
+    found = metrics(tmp_path / "out")
+    assert (found["test"]["images"], found["trained_on"]) == (20, "folder")
+    assert (found["part"], found["split"]) == ("all", "all images")
+    assert "were in the training" not in capsys.readouterr().out
+
+
+def test_another_split_replaces_the_fold_or_file_of_the_run(command_line, script, tmp_path):
+    root = tmp_path / "dataset"
+    write_pairs(root / "images", root / "masks", [f"patient{i % 4}_{i}" for i in range(16)])
+    data = ["data=folder", f"data.root={root}", "data.cache=null", "data.dataset.group='(.+)_'"]
+    run = command_line(*TINY, *data, "data.fold=1/4", "trainer.max_epochs=1")
+    script("evaluate", f"run={run}", "data.split=random", f"output={tmp_path / 'random'}")
+    assert metrics(tmp_path / "random")["split"] == "random"
+    script("evaluate", f"run={run}", "data.fold=2/4", f"output={tmp_path / 'fold'}")
+    assert metrics(tmp_path / "fold")["split"] == "fold 2/4"
+    parts = [json.loads((p / "split.json").read_text())["test"] for p in (run, tmp_path / "fold")]
+    assert not set(parts[0]) & set(parts[1])
+
+
+def test_trained_images_are_warned_of_on_any_test_set(script, finished_run, tmp_path, capsys):
+    """By their content: here under other names."""
+    root, before = tmp_path / "renamed", finished_run.parent / "dataset"
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+        for path in (before / folder).iterdir():
+            shutil.copy(path, root / folder / f"new-{path.name}")
+    split = json.loads((finished_run / "split.json").read_text())
+    trained, images = len(split["train"]) + len(split["val"]), sum(map(len, split.values()))
+    warning = (
+        f"{trained} of the {images} test images were in the training or validation set of the run"
+    )
+    options = ["data.split=random", "part=all", f"data.root={root}"]
+    script("evaluate", f"run={finished_run}", *options, f"output={tmp_path / 'a'}")
+    assert warning in capsys.readouterr().out
 
 
 def test_a_dataset_that_has_moved(script, finished_run, tmp_path):

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -340,12 +341,20 @@ def test_composing_the_config_needs_no_torch(tmp_path: Path):
 # --- resuming
 
 
-@pytest.mark.parametrize("augmentation", ["none", "full"])
-def test_a_resumed_run_ends_with_the_same_weights(command_line, monkeypatch, augmentation):
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["augmentation=none"],
+        ["augmentation=full"],
+        ["model=se2unet", "model.layers.rotations=4", "model.layers.offset=random"],
+    ],
+    ids=["plain", "augmented", "random angles"],
+)
+def test_a_resumed_run_ends_with_the_same_weights(command_line, monkeypatch, options):
     """Killed in the second epoch and resumed, bit for bit as if never stopped."""
     from polyp.training import Segmentation
 
-    options = [*TINY_SYNTHETIC, "trainer.max_epochs=3", f"augmentation={augmentation}"]
+    options = [*TINY_SYNTHETIC, "trainer.max_epochs=3", *options]
     whole = command_line(*options, folder="whole")
 
     training_step = Segmentation.training_step
@@ -419,6 +428,53 @@ def test_a_run_is_never_overwritten(command_line, refused):
     before = (folder / "checkpoints" / "last.ckpt").read_bytes()
     assert "already has a run" in refused(*TINY_SYNTHETIC)
     assert (folder / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+def test_nor_by_the_resumption_of_another_run(command_line, refused):
+    one = command_line(*TINY_SYNTHETIC, folder="one")
+    other = command_line(*TINY_SYNTHETIC, "seed=1", folder="run")
+    before = [(other / name).read_bytes() for name in ("metrics.json", "checkpoints/best.ckpt")]
+    line = refused(*TINY_SYNTHETIC, f"resume={one / 'checkpoints' / 'last.ckpt'}")
+    assert f"hydra.run.dir={other} already has another run than that of resume=" in line
+    assert before == [
+        (other / name).read_bytes() for name in ("metrics.json", "checkpoints/best.ckpt")
+    ]
+
+
+def test_a_resumed_run_keeps_its_curves_in_a_csv_file(command_line):
+    options = [*TINY_SYNTHETIC, "logger=csv", "schedule=constant", "trainer.log_every_n_steps=1"]
+    whole = command_line(*options, "trainer.max_epochs=3", folder="whole")
+    run = command_line(*options, folder="run")
+    last = run / "checkpoints" / "last.ckpt"
+    command_line(*options, "trainer.max_epochs=3", f"resume={last}", folder="run")
+    one, other = (pd.read_csv(folder / "csv" / "metrics.csv") for folder in (whole, run))
+    assert len(one) > 10
+    times = [name for name in one if "seconds" in name or "time" in name]
+    pd.testing.assert_frame_equal(
+        one.drop(columns=times), other[one.columns].drop(columns=times), check_dtype=False
+    )
+
+
+def test_trained_images_in_another_test_set_are_warned_of(command_line, capsys, cvc_dataset):
+    own = ["data=cvc", f"data.root={cvc_dataset}", "data.partial=true", "data.cache=null"]
+    both = [
+        "test_sets=[own,cvc]",
+        f"test_sets.cvc.root={cvc_dataset}",
+        "test_sets.cvc.partial=true",
+    ]
+    run = command_line(*TINY, *own, *both, "trainer.max_epochs=1")
+    split = json.loads((run / "split.json").read_text())
+    trained, images = len(split["train"]) + len(split["val"]), sum(map(len, split.values()))
+    line = f"cvc: {trained} of the {images} test images were in the training or validation set"
+    printed = capsys.readouterr().out
+    assert line in printed
+    assert printed.count("were in the training") == 1  # not for its own test part
+
+
+def test_no_logger(command_line):
+    run = command_line(*TINY_SYNTHETIC, "logger=[]", "trainer.max_epochs=1")
+    assert (run / "metrics.json").exists()
+    assert not (run / "tensorboard").exists()
 
 
 def test_a_refused_resumption_leaves_the_run_as_it_is(command_line, refused):
