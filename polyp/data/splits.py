@@ -47,7 +47,7 @@ def make_split(samples: list[Sample], by: str, seed: int) -> Split:
         )
     # In random order, each group goes to the part that lacks most images. This is exact for single
     # images, and as close to 70/15/15 as the lengths of sequences permit.
-    room = dict(zip(PARTS, _sizes(len(samples)), strict=True))
+    room: dict[str, int] = dict(zip(PARTS, _sizes(len(samples)), strict=True))
     part_of: dict[str, str] = {}
     empty = set(PARTS)
     names = list(groups)
@@ -55,7 +55,7 @@ def make_split(samples: list[Sample], by: str, seed: int) -> Split:
         ids = groups[names[index]]
         # The last groups go to the parts that have none.
         last = len(names) - number == len(empty)
-        part = max((p for p in PARTS if p in empty or not last), key=room.__getitem__)
+        part = max((p for p in room if p in empty or not last), key=lambda part: room[part])
         empty.discard(part)
         room[part] -= len(ids)
         part_of |= dict.fromkeys(ids, part)

@@ -42,9 +42,11 @@ class Sweep:
         logit_error: ‖R g(x) − g(R x)‖ / ‖g(R x)‖ of the logits g, which needs no threshold:
             float64 [images, angles].
         part_angles: the angles at which the two below are measured.
-        image: Dice(f(x), f(R⁻¹ R x)), the effect of resampling the image twice:
-            [images, part_angles, classes]; nan if undefined, and for images outside the sample.
-        corners: Dice(f(x), f(x without the corners that R loses)), the same shape.
+        image: Dice(f(x), f(R⁻¹ R x)), the effect of resampling the image twice and of losing its
+            corners: [images, part_angles, classes]; nan if undefined, and for images outside the
+            sample.
+        corners: Dice(f(x), f(x without the corners that R loses)), the effect of the latter alone,
+            the same shape.
     """
 
     ids: list[str]
@@ -158,15 +160,17 @@ def decomposition(
     Args: as in the attributes of `Sweep`, [images, angles] or any other shape, the same for all.
 
     Returns:
-        masks, image, corners: as given. network: what would remain without these three losses,
-        1 − (1 − consistency) + (1 − masks) + (1 − image) + (1 − corners). The masks and the image
-        are resampled twice for their parts but once for the consistency, so the network's own loss
-        is rather underestimated, and the value may be slightly above 1. If one of the given values
-        is nan, all four are nan, so that their means are over the same images and angles.
+        masks, image, corners: as given. network: what would remain without the losses of masks and
+        image, 1 − (1 − consistency) + (1 − masks) + (1 − image); the image has lost its corners
+        too. The masks and the image are resampled twice for their parts but once for the
+        consistency, so the network's own loss is rather underestimated, and the value may be
+        slightly above 1. If one of the given values is nan, all four are nan, so that their means
+        are over the same images and angles.
     """
-    network = consistency + (1 - masks) + (1 - image) + (1 - corners)
+    network = consistency + (1 - masks) + (1 - image)
     parts = {"masks": masks, "image": image, "corners": corners, "network": network}
-    return {name: np.where(np.isnan(network), np.nan, values) for name, values in parts.items()}
+    undefined = np.isnan(network) | np.isnan(corners)
+    return {name: np.where(undefined, np.nan, values) for name, values in parts.items()}
 
 
 def rotation_sweep(

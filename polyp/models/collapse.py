@@ -23,14 +23,16 @@ def collapse(model: nn.Module) -> nn.Module:
 
 
 def _collapsed(module: nn.Module) -> nn.Module:
+    # Those of other libraries may be used by name or index, or have a `forward` of their own.
+    ours = any(isinstance(each, ExpandedConv | Norm) for each in module.modules())
     for name, child in module.named_children():
         setattr(module, name, _collapsed(child))
-    if isinstance(module, nn.Sequential):
+    if type(module) is nn.Sequential and ours:
         layers: list[nn.Module] = []
         for layer in module:
             if isinstance(layer, Norm) and layers and isinstance(layers[-1], nn.Conv2d):
                 _fold(layers[-1], *layer.scale_and_shift())
-            elif isinstance(layer, nn.Sequential):  # collapsed itself: a chain of layers
+            elif type(layer) is nn.Sequential:  # collapsed itself: a chain of layers
                 layers.extend(layer)
             else:
                 layers.append(layer)

@@ -20,13 +20,17 @@ def multiply_adds(model: nn.Module, size: int) -> int:
     plain = collapse(copy.deepcopy(model).to("meta"))
     total = 0
 
-    def count(conv: nn.Conv2d, inputs: tuple, output: torch.Tensor) -> None:
+    def count(
+        conv: nn.Conv2d | nn.ConvTranspose2d, inputs: tuple[torch.Tensor], output: torch.Tensor
+    ) -> None:
         nonlocal total
-        # Its weights have a group's share of the input channels; an image may come several times.
-        total += conv.weight.numel() * len(output) * output[0, 0].numel()
+        # A transposed convolution applies its kernel at each pixel of its input.
+        at = inputs[0] if isinstance(conv, nn.ConvTranspose2d) else output
+        # Its weights have a group's share of the channels; an image may come several times.
+        total += conv.weight.numel() * len(at) * at[0, 0].numel()
 
     for module in plain.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_hook(count)
     with torch.no_grad():
         plain(torch.empty(1, getattr(model, "in_channels", 3), size, size, device="meta"))

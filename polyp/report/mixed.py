@@ -43,7 +43,7 @@ def scores_frame(values: dict[str, np.ndarray], units: np.ndarray | list[str]) -
     return pd.concat(rows, ignore_index=True)
 
 
-def mixed_model(frame: pd.DataFrame, a: str, b: str) -> MixedModel:
+def mixed_model(frame: pd.DataFrame, a: str, b: str) -> MixedModel | None:
     """score ~ system, with random effects of runs, units, and units under each system, by REML.
 
     frame: a row per image of each run, with the columns `system`, `seed`, `unit` (sequence or
@@ -57,6 +57,8 @@ def mixed_model(frame: pd.DataFrame, a: str, b: str) -> MixedModel:
     degrees of freedom of runs and of units (Pinheiro and Bates, 2000, section 2.4.2), so it is wide
     if runs differ little.
 
+    None if the model cannot be fitted, because the scores hardly vary.
+
     Raises ValueError for fewer than 3 seeds of a system, runs of different images, or more than
     200 units.
     """
@@ -65,7 +67,10 @@ def mixed_model(frame: pd.DataFrame, a: str, b: str) -> MixedModel:
     for method in ("nm", "powell"):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            fits.append(_fit(cells, method))
+            try:
+                fits.append(_fit(cells, method))
+            except np.linalg.LinAlgError:  # hardly any variance, as with few outliers
+                return None
         notes |= {str(warning.message) for warning in caught}
     fit, other = fits
     error, second = fit.bse["is_a"], other.bse["is_a"]

@@ -155,6 +155,8 @@ def read_runs(folder: RunFolder) -> list[Run]:
     if trained is not folder:
         training = {**trained.json("provenance.json"), "started": training.get("started", "")}
     split, config = trained.split(), trained.flat_config()
+    if "resize" in metrics:  # an evaluation of images that were resized in another way
+        config = {**config, "data.resize": metrics["resize"]}
     scores, sweep = folder.scores(), folder.equivariance()
     shifts = folder.shifts()
     first, *others = scores["test_set"].unique()
@@ -178,8 +180,13 @@ def read_runs(folder: RunFolder) -> list[Run]:
         tested = {first: {name: str(metrics[name]) for name in ("data", "split")}}
         tested[first]["part"] = str(metrics.get("part", "test"))
         for name in others:
-            part = config.get(f"test_sets.{name}.part", "all")
-            chosen = "all images" if part == "all" else config.get(f"test_sets.{name}.split", "")
+            # Early versions did not store which part was tested.
+            of_run = config if trained is folder else {}
+            own_part = of_run.get(f"test_sets.{name}.part", "all")
+            part = metrics["test_sets"][name].get("part", own_part)
+            own_split = of_run.get(f"test_sets.{name}.split", "")
+            chosen = metrics["test_sets"][name].get("split", own_split)
+            chosen = "all images" if part == "all" else chosen
             tested[name] = {"data": name, "split": chosen, "part": part}
         curves = {first: metrics["equivariance"]["curve"]}
         curves |= {name: metrics["test_sets"][name]["equivariance"]["curve"] for name in others}

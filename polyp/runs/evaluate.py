@@ -89,6 +89,7 @@ def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) 
         "split": _split_name(saved, data, part, own_split),
         "seed": config.seed,
         **({} if part == "test" else {"part": part}),
+        **({} if data.resize == saved.config.data.get("resize") else {"resize": data.resize}),
         **training,
     }
     title = f"{system_name(facts['model'], config.get('name'))} on {dataset_name(data_choice)}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from omegaconf import DictConfig
 from torch import nn
@@ -110,7 +111,11 @@ def measure(
         suffix = "" if test_set is test_sets[0] else f"-{test_set.name}"
         curve = equivariance_figure(found.sweep, named)
         figures |= {f"equivariance{suffix}.{form}": curve for form in ("png", "pdf")}
-        ranked = found.scores.by_image("dice" if "dice" in metrics else found.scores.metrics[0])
+        ranked = (
+            found.scores.by_image("dice")
+            if "dice" in metrics
+            else pd.Series(found.sweep.dice_truth.mean(axis=(1, 2)), found.sweep.ids)
+        )
         pictured = examples(collapsed, task, batches, extremes(ranked), device)
         figures[f"predictions{suffix}.png"] = predictions_figure(pictured, named)
     folder.write_results(results, figures)
@@ -125,8 +130,18 @@ def measure(
         **first.summary(),
     }
     if others:
-        summary["test_sets"] = {each.test_set: each.summary() for each in others}
+        summary["test_sets"] = {
+            each.test_set: {**_part(test_set), **each.summary()}
+            for each, test_set in zip(others, test_sets[1:], strict=True)
+        }
     return summary
+
+
+def _part(test_set: TestSet) -> dict[str, str]:
+    """Which images of the dataset were tested, if not all."""
+    if test_set.part == "all":
+        return {}
+    return {"part": test_set.part, "split": test_set.data.split_name}
 
 
 def log_summary(metrics: dict[str, Any]) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from hydra.utils import get_class, instantiate
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch import loggers as lightning
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from polyp.errors import UserError
 

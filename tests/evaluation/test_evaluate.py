@@ -105,7 +105,7 @@ def test_a_sample_of_the_images(batches):
     # The parts are means over the same images.
     parts, dice = some.summary()["equivariance"]["parts"], some.sweep.dice[inside, 1, 0]
     assert parts["masks"] == pytest.approx(some.sweep.masks[inside, 1, 0].mean())
-    lost = sum(1 - parts[name] for name in ("masks", "image", "corners"))
+    lost = sum(1 - parts[name] for name in ("masks", "image"))
     assert parts["network"] == pytest.approx(dice.mean() + lost)
 
 

@@ -67,3 +67,12 @@ def test_what_a_mixed_model_cannot_be_fitted_to():
         mixed_model(frame.drop(index=5), "A", "B")
     with pytest.raises(ValueError, match="2 to 200 units, got 580"):
         mixed_model(scores_frame({"A": a, "B": b}, np.arange(580)), "A", "B")
+
+
+def test_scores_that_hardly_vary_have_no_model():
+    """As the share of outliers where one image of each run of A fails, and none of B."""
+    a, b = np.zeros((3, 20)), np.zeros((3, 20))
+    a[[0, 1, 2], [3, 9, 17]] = 1
+    assert (
+        mixed_model(scores_frame({"A": a, "B": b}, [str(i) for i in range(20)]), "A", "B") is None
+    )

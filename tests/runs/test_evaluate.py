@@ -6,12 +6,16 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from polyp.names import dataset_name, system_name
+from polyp.report.run import read_runs
+from polyp.report.sections import make_sections
 from polyp.runs import measure
 from polyp.runs.evaluate import TABLES
+from polyp.runs.folder import RunFolder
 from tests.conftest import TINY, TINY_SYNTHETIC, write_pairs
 
 
@@ -149,6 +153,28 @@ def test_at_other_angles_and_another_size(script, finished_run, tmp_path):
     assert found["equivariance"]["curve"]["angles"] == list(range(0, 91, 3))
     assert found["image_size"] == 48
     assert "trained_on" not in found
+
+
+def test_another_way_to_resize_is_stored_and_not_compared(script, finished_run, tmp_path):
+    script("evaluate", f"run={finished_run}", "data.resize=crop", f"output={tmp_path / 'out'}")
+    assert metrics(tmp_path / "out")["resize"] == "crop"
+    assert "resize" not in metrics(finished_run)
+    runs = [run for f in (finished_run, tmp_path / "out") for run in read_runs(RunFolder(f))]
+    titles = [section.title for section in make_sections(runs)[0]]
+    assert [title.rsplit(", ", 1)[1] for title in titles] == ["padded", "cropped"]
+
+
+def test_pictures_are_ranked_by_dice_whatever_the_metrics(
+    script, finished_run, tmp_path, monkeypatch
+):
+    """A low distance is good, and of some images there is none."""
+    ranked = []
+    extremes = measure.extremes
+    monkeypatch.setattr(measure, "extremes", lambda found: extremes(ranked.append(found) or found))
+    script("evaluate", f"run={finished_run}", "metrics=[mae]", f"output={tmp_path / 'out'}")
+    table = pd.read_csv(tmp_path / "out" / "equivariance.csv")
+    turned = table.groupby("image", sort=False)["dice_truth"].mean()
+    assert ranked[0].to_dict() == pytest.approx(turned.to_dict(), abs=1e-5)
 
 
 def test_a_run_that_is_not_finished(script, finished_run, tmp_path, capsys):
