@@ -195,8 +195,8 @@ def _resumed_checkpoint(config: DictConfig, folder: RunFolder) -> Path | None:
             )
         if folder.begun and resume.resolve().parent != folder.last.resolve().parent:
             raise UserError(
-                f"hydra.run.dir={folder} already has another run than that of resume={resume}: "
-                "choose another hydra.run.dir="
+                f"hydra.run.dir={folder} already has a run: resume={folder.last} continues it; "
+                f"choose another hydra.run.dir= to continue resume={resume}"
             )
         return resume
     if folder.last.exists():

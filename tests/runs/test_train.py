@@ -435,7 +435,7 @@ def test_nor_by_the_resumption_of_another_run(command_line, refused):
     other = command_line(*TINY_SYNTHETIC, "seed=1", folder="run")
     before = [(other / name).read_bytes() for name in ("metrics.json", "checkpoints/best.ckpt")]
     line = refused(*TINY_SYNTHETIC, f"resume={one / 'checkpoints' / 'last.ckpt'}")
-    assert f"hydra.run.dir={other} already has another run than that of resume=" in line
+    assert f"hydra.run.dir={other} already has a run: resume={other}/checkpoints/last" in line
     assert before == [
         (other / name).read_bytes() for name in ("metrics.json", "checkpoints/best.ckpt")
     ]
