@@ -328,7 +328,7 @@ CLASSES: Mapping[str, Mapping[str, Rule]] = {
         "version": WORD,
         "default_hp_metric": TRUTH,
     },
-    "lightning.pytorch.loggers.CSVLogger": {"name": TEXT, "version": WORD},
+    "polyp.training.CSVLogger": {"name": TEXT, "version": WORD},
     "lightning.pytorch.loggers.MLFlowLogger": {"experiment_name": WORD},
     "lightning.pytorch.loggers.WandbLogger": {"project": WORD, "offline": TRUTH},
 }
