@@ -145,6 +145,13 @@ def test_sizes_epochs_and_sweep_of_an_experiment(composed, name, data):
     assert config.hydra.sweeper.params == swept
 
 
+@pytest.mark.parametrize("name", ["deck", "folds", "hospitals"])
+def test_the_runs_of_a_study_are_where_its_comparison_looks(composed, name):
+    text = (CONFIGS / "study" / f"{name}.yaml").read_text(encoding="utf-8")
+    folder = composed(f"experiment={name}", hydra=True).hydra.sweep.dir
+    assert f" runs={folder} " in text
+
+
 def test_hospitals_are_trained_on_one_and_tested_on_three(composed):
     config = composed("experiment=hospitals")
     assert config.data.dataset._target_ == "polyp.data.PraNet"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from polyp.data import CVCClinicDB, KvasirSEG, PairedFolders
+from polyp.data.datasets import natural
 from polyp.errors import UserError
 from tests.conftest import KVASIR_TWINS, write_pairs
 
@@ -133,3 +134,10 @@ def test_known_near_copies_look_alike(real_data: Path):
     for one, other in twins:
         assert np.abs(one - other).mean() < 8
     assert np.abs(twins[0][0] - twins[1][0]).mean() > 20
+
+
+def test_ids_of_the_same_number_have_one_order():
+    """Sets of text have another order in each process."""
+    expected = ["001", "01", "1", "2", "10", "a1", "a02"]
+    for shift in range(len(expected)):
+        assert sorted(expected[shift:] + expected[:shift], key=natural) == expected

@@ -155,6 +155,27 @@ def test_at_other_angles_and_another_size(script, finished_run, tmp_path):
     assert "trained_on" not in found
 
 
+def test_masks_with_other_classes_than_the_task(script_refused, finished_run):
+    classes = "data.dataset.labels=[background,instrument,polyp]"
+    options = [f"run={finished_run}", "data=synthetic", classes, "data.dataset.images=4"]
+    line = script_refused("evaluate", *options, "part=all")
+    assert "2 classes, but the masks of synthetic have 3" in line
+
+
+def test_the_part_of_another_test_set_is_stored(script, finished_run, tmp_path, cvc_dataset):
+    sets = [
+        "test_sets=[own,cvc]",
+        f"test_sets.cvc.root={cvc_dataset}",
+        "test_sets.cvc.partial=true",
+    ]
+    options = [*sets, "test_sets.cvc.part=val", f"output={tmp_path / 'out'}"]
+    script("evaluate", f"run={finished_run}", *options)
+    found = metrics(tmp_path / "out")["test_sets"]["cvc"]
+    assert (found["part"], found["split"]) == ("val", "random")
+    _, run = read_runs(RunFolder(tmp_path / "out"))
+    assert (run.part, run.split, len(run.images)) == ("val", "random", found["test"]["images"])
+
+
 def test_another_way_to_resize_is_stored_and_not_compared(script, finished_run, tmp_path):
     script("evaluate", f"run={finished_run}", "data.resize=crop", f"output={tmp_path / 'out'}")
     assert metrics(tmp_path / "out")["resize"] == "crop"
