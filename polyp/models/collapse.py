@@ -24,10 +24,12 @@ def collapse(model: nn.Module) -> nn.Module:
 
 def _collapsed(module: nn.Module) -> nn.Module:
     # Those of other libraries may be used by name or index, or have a `forward` of their own.
-    ours = any(isinstance(each, ExpandedConv | Norm) for each in module.modules())
+    our_sequence = type(module) is nn.Sequential and any(
+        isinstance(each, ExpandedConv | Norm) for each in module.modules()
+    )
     for name, child in module.named_children():
         setattr(module, name, _collapsed(child))
-    if type(module) is nn.Sequential and ours:
+    if our_sequence:
         layers: list[nn.Module] = []
         for layer in module:
             if isinstance(layer, Norm) and layers and isinstance(layers[-1], nn.Conv2d):

@@ -180,13 +180,11 @@ def read_runs(folder: RunFolder) -> list[Run]:
         tested = {first: {name: str(metrics[name]) for name in ("data", "split")}}
         tested[first]["part"] = str(metrics.get("part", "test"))
         for name in others:
-            # Early versions did not store which part was tested.
-            of_run = config if trained is folder else {}
-            own_part = of_run.get(f"test_sets.{name}.part", "all")
-            part = metrics["test_sets"][name].get("part", own_part)
-            own_split = of_run.get(f"test_sets.{name}.split", "")
-            chosen = metrics["test_sets"][name].get("split", own_split)
-            chosen = "all images" if part == "all" else chosen
+            stored = metrics["test_sets"][name]
+            if "part" not in stored and trained is folder:  # of an early version, or "all"
+                stored = {key: config.get(f"test_sets.{name}.{key}") for key in ("part", "split")}
+            part = stored.get("part") or "all"
+            chosen = "all images" if part == "all" else stored["split"] or ""
             tested[name] = {"data": name, "split": chosen, "part": part}
         curves = {first: metrics["equivariance"]["curve"]}
         curves |= {name: metrics["test_sets"][name]["equivariance"]["curve"] for name in others}

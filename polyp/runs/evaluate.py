@@ -29,7 +29,14 @@ from polyp.runs.loading import (
 )
 from polyp.runs.measure import EvaluationOptions, log_summary, measure
 from polyp.runs.provenance import provenance
-from polyp.runs.test_sets import GEOMETRY, OWN, TestSet, make_test_sets, warn_of_seen
+from polyp.runs.test_sets import (
+    GEOMETRY,
+    OWN,
+    TestSet,
+    make_test_sets,
+    warn_of_seen,
+    warn_of_unknown,
+)
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +83,7 @@ def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) 
     test_sets = [TestSet(name, data, part), *others[1:]]
     warn_of_seen(test_sets, identity)
     if identity is None and not (own_split and part == "test"):
-        log.warning(
-            "run=%s: from an earlier version, which does not store the training images; make sure "
-            "that none of them is a test image here",
-            saved,
-        )
+        warn_of_unknown(f"run={saved}")
 
     facts = {
         "model": saved.choices["model"],

@@ -106,6 +106,15 @@ def warn_of_seen(test_sets: Iterable[TestSet], identity: Identity | None) -> Non
             )
 
 
+def warn_of_unknown(option: str) -> None:
+    """Logs a warning that `option`, run=… or init_from=…, has no identity to search."""
+    log.warning(
+        "%s: from an earlier version, which does not store the training images; make sure that "
+        "none of them is a test image here",
+        option,
+    )
+
+
 def _check_classes(task: Task, data: DataModule) -> None:
     if data.dataset.num_classes != len(task.names):
         raise UserError(

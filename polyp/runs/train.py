@@ -35,7 +35,7 @@ from polyp.runs.loading import load_checkpoint, put_weights, read_checkpoint
 from polyp.runs.measure import EvaluationOptions, log_summary, measure, sweep_angles
 from polyp.runs.provenance import gpu_name, provenance
 from polyp.runs.signals import prints_resume_hint
-from polyp.runs.test_sets import TestSet, make_test_sets, warn_of_seen
+from polyp.runs.test_sets import TestSet, make_test_sets, warn_of_seen, warn_of_unknown
 from polyp.runs.traces import release_logs
 from polyp.tasks import Task
 from polyp.training import (
@@ -233,11 +233,7 @@ def _warm_start(
     source = identity_of(checkpoint)
     identity["init_from"] = {"path": str(path.resolve()), "sha256": sha256, "identity": source}
     if source is None:
-        log.warning(
-            "init_from=%s: from an earlier version, which does not store the training images; "
-            "make sure that none of them is a test image here",
-            path,
-        )
+        warn_of_unknown(f"init_from={path}")
     for test_set in test_sets:
         known = test_set.seen(source)
         if not known:
