@@ -41,7 +41,7 @@ def equivariance_figure(sweep: Sweep, title: str, has_truth: bool = True) -> Fig
     """
     order = np.argsort(sweep.angles)
     angles = np.array(sweep.angles)[order]
-    dice, masks = defined_means(sweep.dice)[:, order], sweep.masks.mean(axis=2)[:, order]
+    dice, masks = defined_means(sweep.dice)[:, order], defined_means(sweep.masks)[:, order]
     within = angles <= 90
     noted = {}
     if (angles[~within] % 90 == 0).all() and within.sum() > 1:
@@ -67,8 +67,8 @@ def equivariance_figure(sweep: Sweep, title: str, has_truth: bool = True) -> Fig
             flierprops=OUTLIERS,
         )
         if has_truth:
-            axes.plot(angles, masks.mean(axis=0), **REFERENCE_LINE)
-        means = np.array([np.nan if m is None else m for m in map(defined_mean, dice.T)])
+            axes.plot(angles, defined_means(masks.T), **REFERENCE_LINE)
+        means = defined_means(dice.T)
         axes.plot(
             angles,
             means,
@@ -81,7 +81,7 @@ def equivariance_figure(sweep: Sweep, title: str, has_truth: bool = True) -> Fig
         axes.set_ylabel("consistency: Dice of rotated mask\nand mask of rotated image")
         axes.set_xlim(angles[0] - width, angles[-1] + width)
         whiskers = [value for line in boxes["whiskers"] for value in line.get_ydata()]
-        lowest = _axis_start([*whiskers, *means, *masks.mean(axis=0)])
+        lowest = _axis_start([*whiskers, *means, *defined_means(masks.T)])
         axes.set_ylim(lowest - 0.02 * (1 - lowest), 1 + 0.02 * (1 - lowest))
         notes = _notes(dice, noted, lowest)
         axes.set_xlabel("\n".join(["rotation angle (degrees)", *filter(None, [notes])]))

@@ -152,7 +152,7 @@ class Results:
         for name, values in (
             ("dice", defined_means(sweep.dice)),
             ("dice_truth", sweep.dice_truth.mean(axis=2)),
-            ("dice_masks", sweep.masks.mean(axis=2)),
+            ("dice_masks", defined_means(sweep.masks)),
             ("dice_image", self._at_part_angles(sweep.image)),
             ("dice_corners", self._at_part_angles(sweep.corners)),
             ("logit_error", sweep.logit_error),

@@ -38,7 +38,8 @@ class Sweep:
         dice: the consistency, Dice(R f(x), f(R x)): float64 [images, angles, classes]. It is
             undefined (nan) where both masks are empty, or both are full: such masks always agree.
         dice_truth: Dice(f(R x), R t), [images, angles, classes].
-        masks: the interpolation of masks, Dice(R⁻¹ R t, t), [images, angles, classes].
+        masks: the interpolation of masks, Dice(R⁻¹ R t, t), [images, angles, classes]; nan where
+            there is no true mask, or all is.
         logit_error: ‖R g(x) − g(R x)‖ / ‖g(R x)‖ of the logits g, which needs no threshold:
             float64 [images, angles].
         part_angles: the angles at which the two below are measured.
@@ -80,12 +81,13 @@ class Sweep:
 
     def curve(self) -> dict[str, Any]:
         """Means over images and classes, one per angle, as {"angles", "dice", "dice_truth",
-        "ceiling", "logit_error"}; None where the consistency of no image is defined."""
+        "ceiling", "logit_error"}; None where the consistency, or the ceiling, of no image is
+        defined."""
         return {
             "angles": self.angles,
             "dice": self._by_angle(self.dice),
             "dice_truth": self.dice_truth.mean(axis=(0, 2)).tolist(),
-            "ceiling": self.masks.mean(axis=(0, 2)).tolist(),
+            "ceiling": self._by_angle(self.masks),
             "logit_error": self.logit_error.mean(axis=0).tolist(),
         }
 
@@ -105,7 +107,7 @@ class Sweep:
         counted = self.dice[:, off if off.any() else turned]
         summary = {
             **self._means(self.dice),
-            "ceiling": float(self.masks[:, turned].mean()),
+            "ceiling": defined_mean(image_means(self.masks[:, turned])),
             "dice_truth": float(self.dice_truth[:, off].mean()) if off.any() else None,
             "logit_error": float(self.logit_error[:, off].mean()) if off.any() else None,
             "undefined": float(np.isnan(counted).mean()),
@@ -135,9 +137,9 @@ class Sweep:
         )
         return {name: defined_mean(defined_means(values)) for name, values in parts.items()}
 
-    def _by_angle(self, consistency: np.ndarray) -> list[float | None]:
+    def _by_angle(self, values: np.ndarray) -> list[float | None]:
         """The mean of each angle over the images, of [images, angles, classes]."""
-        return [defined_mean(values) for values in defined_means(consistency).T]
+        return [defined_mean(of_angle) for of_angle in defined_means(values).T]
 
     def _means(self, consistency: np.ndarray) -> dict:
         """Of [images, angles, classes]."""
@@ -238,7 +240,7 @@ def sweep_batch(
         measured["dice"].append(consistency(turned_prediction, turned, region))
         measured["dice_truth"].append(dice(turned, turned_truth, region))
         there_and_back = rotate_mask(turned_truth, -angle)
-        measured["masks"].append(dice(there_and_back, truth, inside & valid))
+        measured["masks"].append(consistency(there_and_back, truth, inside & valid))
         error = relative_error(rotate(logits.float(), angle), found.float(), region)
         measured["logit_error"].append(error)
     sample = list(range(len(image)) if sample is None else sample)
@@ -279,7 +281,7 @@ def _losses(
 
 
 def consistency(one: Tensor, other: Tensor, region: Tensor) -> Tensor:
-    """Dice of two predictions, float64 [B, K]; nan where both are empty or both full in the region.
+    """Dice of two masks, float64 [B, K]; nan where both are empty or both full in the region.
 
     one, other: bool [B, K, H, W]; region: bool, broadcastable to them.
     """

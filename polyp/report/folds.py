@@ -101,7 +101,7 @@ def _pool(folds: list[Run]) -> Run:
         turned_dice=_joined([run.turned_dice for run in folds]),
         losses={name: _joined([run.losses[name] for run in folds]) for name in losses},
         shifts=_joined(shifts) if len(shifts) == len(folds) else None,
-        ceiling=(ceilings * sizes).sum(axis=1) / sum(sizes),
+        ceiling=(ceilings * sizes).sum(axis=1) / (ceilings.notna() * sizes).sum(axis=1),
         training_seconds=sum(run.training_seconds for run in folds) / len(folds),
         machine=machines(folds),
     )

@@ -109,8 +109,9 @@ def test_empty_masks_say_nothing():
     }
     sweep = rotation_sweep(Pointwise(), [batch], [0, 30], "cpu")
     assert np.isnan(sweep.dice).all()
-    assert (sweep.masks == 1).all()
+    assert np.isnan(sweep.masks).all()
     summary = sweep.summary()
+    assert (summary["ceiling"], summary["curve"]["ceiling"]) == (None, [None, None])
     assert (summary["mean"], summary["min"], summary["off_grid"]) == (None, None, None)
     assert summary["undefined"] == 1
     assert summary["curve"]["dice"] == [None, None]
@@ -335,6 +336,22 @@ def test_classes_are_measured_apart():
     assert sweep.classes == ["polyp", "tool"]
     assert (sweep.dice[..., 0] == 1).all()
     assert sweep.dice[..., 1].mean() < 0.9
+
+
+def test_a_class_that_is_absent_does_not_raise_the_upper_bound():
+    batch = blobs(4)
+    alone = rotation_sweep(Pointwise(), [batch], [45], "cpu", part_angles=[45]).summary()
+
+    class Polyp(nn.Module):
+        def forward(self, image):
+            polyp = Pointwise()(image)
+            return torch.cat([torch.zeros_like(polyp), polyp, polyp - 99], dim=1)
+
+    task = Multiclass(["background", "polyp", "tool"])
+    summary = rotation_sweep(Polyp(), [batch], [45], "cpu", task, part_angles=[45]).summary()
+    assert alone["ceiling"] < 1
+    assert summary["ceiling"] == alone["ceiling"]
+    assert summary["parts"] == alone["parts"]
 
 
 def test_angles_without_a_rotation_and_empty_sets_are_refused(batches):
