@@ -23,9 +23,9 @@ from polyp.report.figures import (
     boxes_figure,
     curves_figure,
     dice_figure,
-    forest_figure,
     images_figure,
 )
+from polyp.report.forest import forest_figure
 from polyp.report.pictures import Pictures, make_pictures
 from polyp.report.render import render
 from polyp.report.run import Run, read_runs

@@ -15,8 +15,6 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator, NullLocator
 from polyp.evaluation.scores import defined_means
 from polyp.evaluation.sweep import off_grid
 from polyp.report.bootstrap import hierarchical_interval
-from polyp.report.comparisons import Comparison
-from polyp.report.measures import MEASURES
 from polyp.report.sections import Section
 from polyp.report.systems import System
 from polyp.style import GREY, GRID, LINE_COLOURS, OUTLIERS, REFERENCE_LINE, STYLE, WIDTH
@@ -202,85 +200,6 @@ def boxes_figure(systems: Sequence[System], title: str) -> Figure:
     return figure
 
 
-def forest_figure(test_sets: Sequence[tuple[str, Sequence[Comparison]]]) -> Figure:
-    """Differences with their 95 % intervals: a panel per measure, a row per pair of systems and in
-    it a mark per test set, hollow where a system has one run only. All panels have one scale.
-
-    test_sets: the title of each, and its comparisons.
-    """
-    comparisons = [each for _, made in test_sets for each in made]
-    measures = list(dict.fromkeys(each.measure for each in comparisons))
-    pairs = list(dict.fromkeys((each.a.label, each.b.label) for each in comparisons))
-    names = [_pair_name(a, b) for a, b in pairs]
-    lines = max(name.count("\n") + 1 for name in names)
-    step = 0.8 / len(test_sets)
-    with matplotlib.rc_context(STYLE):
-        row = max(0.26 * len(test_sets), 0.22 * lines) + 0.1
-        figure = Figure(figsize=(WIDTH, 1.5 + row * len(pairs) + 0.3 * (len(test_sets) + 1)))
-        panels = figure.subplots(1, len(measures), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, measure in zip(panels, measures, strict=True):
-            axes.axvline(0, color=GREY, linewidth=1)
-            for number, (_, made) in enumerate(test_sets):
-                for each in made:
-                    if each.measure == measure:
-                        middle = pairs.index((each.a.label, each.b.label))
-                        position = middle + (number - (len(test_sets) - 1) / 2) * step
-                        _mark(axes, each, position, number)
-            axes.set_title(
-                textwrap.fill(MEASURES[measure], max(44 // len(measures), 11)),
-                fontsize=STYLE["font.size"],
-            )
-            axes.xaxis.set_major_locator(
-                MaxNLocator(nbins=max(10 // len(measures), 2), steps=[1, 2, 5, 10])
-            )
-            axes.xaxis.set_major_formatter(lambda value, _: _short(value))
-            axes.grid(axis="x", color=GRID)
-            axes.set_axisbelow(True)
-        panels[0].set_yticks(range(len(pairs)), names)
-        panels[0].set_ylim(len(pairs) - 0.5, -0.5)
-        handles = [
-            Line2D([], [], **_mark_style(number), linestyle="none", label=textwrap.fill(title, 66))
-            for number, (title, _) in enumerate(test_sets)
-        ]
-        if any(each.estimate.one_run for each in comparisons):
-            hollow = {"color": GREY, "marker": "o", "markerfacecolor": "white"}
-            handles.append(
-                Line2D([], [], **hollow, linestyle="none", label="hollow: a system has one run")
-            )
-        figure.legend(handles=handles, loc="outside lower center")
-    return figure
-
-
-def _short(value: float) -> str:
-    """`−.2`: panels are narrow."""
-    size = f"{abs(value):g}"
-    return ("−" if value < 0 else "") + (size.removeprefix("0") if 0 < abs(value) < 1 else size)
-
-
-def _pair_name(a: str, b: str, width: int = 30) -> str:
-    """`A − B`, in one line if it fits, or else B in lines of its own."""
-    name = f"{a} − {b}"
-    if len(name) <= width:
-        return name
-    return f"{textwrap.fill(a, width)} −\n{textwrap.fill(b, width)}"
-
-
-def _mark(axes: Axes, comparison: Comparison, position: float, number: int) -> None:
-    estimate, style = comparison.estimate, _mark_style(number)
-    axes.plot([estimate.low, estimate.high], [position] * 2, color=style["color"], linewidth=2)
-    if estimate.one_run:
-        style["markerfacecolor"] = "white"
-    axes.plot(estimate.difference, position, **style, markersize=7, markeredgewidth=1.8)
-
-
-def _mark_style(number: int) -> dict:
-    """Of a test set."""
-    return {
-        "color": LINE_COLOURS[number % len(LINE_COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-    }
-
-
 def _shown_angles(systems: Sequence[System]) -> np.ndarray:
     """One quarter turn, where the sweep has other angles beyond it only for networks that are exact
     at multiples of 90°, and so repeat themselves; or else all angles: bool [angles]."""
@@ -342,9 +261,10 @@ def colour_of(system: System) -> str:
     return LINE_COLOURS[system.style % len(LINE_COLOURS)]
 
 
-def tint(colour: str) -> tuple[float, ...]:
+def tint(colour: str) -> tuple[float, float, float]:
     """A light shade of it."""
-    return tuple(1 - 0.35 * (1 - np.array(to_rgb(colour))))
+    red, green, blue = (1 - 0.35 * (1 - part) for part in to_rgb(colour))
+    return red, green, blue
 
 
 def _line(system: System) -> dict:

@@ -7,6 +7,7 @@ from polyp.errors import UserError
 from polyp.report.bootstrap import cluster_interval
 from polyp.report.comparisons import compare_systems
 from polyp.report.folds import pool_folds
+from polyp.report.forest import forest_figure
 from polyp.report.run import read_runs
 from polyp.report.sections import make_sections
 from polyp.report.tables import differences_table
@@ -91,6 +92,12 @@ def test_the_interval_over_folds_is_that_of_their_images(fold):
     differences = np.array([0.4] * 4 + [0.3] * 2 + [0.1] * 3)
     expected = cluster_interval(differences, np.array(section.folds))
     assert comparison.over_folds == pytest.approx(expected)
+    figure = forest_figure([("CVC", [comparison])])
+    _, over_folds, interval, _ = figure.axes[0].lines
+    assert list(over_folds.get_xdata()) == list(comparison.over_folds)
+    assert list(interval.get_xdata()) == [comparison.estimate.low, comparison.estimate.high]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend[-1] == "light: interval over folds"
     table = differences_table([comparison], section)
     low, high = (f"{end:+.3f}".replace("-", "−") for end in expected)
     (cells,) = (dict(zip(table.header, row, strict=True)) for row in table.rows)
