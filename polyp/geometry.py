@@ -4,6 +4,7 @@ Positive angles are counter-clockwise.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import numpy as np
@@ -128,14 +129,8 @@ def rotate(x: Tensor, degrees: float, mode: Literal["bicubic", "bilinear"] = "bi
     if degrees % 90 == 0:
         return torch.rot90(x, int(degrees // 90), (2, 3))
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    # The inverse rotation, from output to input positions, in coordinates whose y axis points down.
-    inverse = torch.tensor(
-        [[cosine, -sine, 0.0], [sine, cosine, 0.0]], dtype=x.dtype, device=x.device
-    )
-    # One grid for the whole batch. (`len(x)` would fix its size in torch.export.)
-    grid = F.affine_grid(inverse[None], [1, *x.shape[1:]], align_corners=False)
-    grid = grid.expand(x.shape[0], -1, -1, -1)
-    return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    # The inverse rotation, in coordinates whose y axis points down.
+    return _resample(x, [[cosine, -sine, 0.0], [sine, cosine, 0.0]], mode)
 
 
 def shift(
@@ -153,12 +148,31 @@ def shift(
             ..., max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)
         ]
         return moved
-    # From output to input positions, in units of half the frame.
-    matrix = [[1.0, 0.0, -2 * columns / x.shape[3]], [0.0, 1.0, -2 * rows / x.shape[2]]]
-    inverse = torch.tensor(matrix, dtype=x.dtype, device=x.device)
-    grid = F.affine_grid(inverse[None], [1, *x.shape[1:]], align_corners=False)
-    grid = grid.expand(x.shape[0], -1, -1, -1)
-    return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    inverse = [[1.0, 0.0, -2 * columns / x.shape[3]], [0.0, 1.0, -2 * rows / x.shape[2]]]
+    return _resample(x, inverse, mode)
+
+
+def _resample(x: Tensor, inverse: list[list[float]], mode: str) -> Tensor:
+    """x [B,C,H,W] under the map whose inverse, from output to input positions, is the matrix [2,3],
+    in units of half the frame. Positions have 32 bits at least: in 16 they are off by up to a
+    pixel, and grid_sample gives nan."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    matrix = torch.tensor(inverse, dtype=wide.dtype, device=x.device)
+    with _without_autocast(x.device.type):
+        # One grid for the whole batch. (`len(x)` would fix its size in torch.export.)
+        grid = F.affine_grid(matrix[None], [1, *x.shape[1:]], align_corners=False)
+        grid = grid.expand(x.shape[0], -1, -1, -1)
+        found = F.grid_sample(wide, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    return found.to(x.dtype)
+
+
+def _without_autocast(device: str) -> AbstractContextManager:
+    # Nothing where it is off already: torch.export would write it into the network.
+    return (
+        torch.autocast(device, enabled=False)
+        if torch.is_autocast_enabled(device)
+        else nullcontext()
+    )
 
 
 def rotate_image(image: Tensor, degrees: float) -> Tensor:

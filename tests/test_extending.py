@@ -120,8 +120,8 @@ class Cautious(Binary):
         super().__init__(classes)
         self.above = above
 
-    def masks(self, logits: Tensor) -> Tensor:
-        return self.probabilities(logits) > self.above
+    def decide(self, probabilities: Tensor) -> Tensor:
+        return probabilities > self.above
 '''
 
 CONFIGS = {

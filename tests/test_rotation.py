@@ -52,6 +52,17 @@ def test_there_and_back_changes_little_inside_the_disc(angle):
     assert error.mean() < 0.002
 
 
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
+def test_positions_are_not_rounded_to_16_bits(mode):
+    image = smooth_image(256)
+    expected = rotate(image, 30, mode)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(rotate(image, 30, mode), expected)
+    turned = rotate(image.bfloat16(), 30, mode)
+    assert turned.dtype == torch.bfloat16
+    torch.testing.assert_close(turned.float(), expected, atol=0.01, rtol=0)
+
+
 def test_bicubic_images_stay_in_range():
     edges = (torch.arange(32) // 4 % 2).float().expand(1, 3, 32, 32)
     assert rotate(edges, 30).max() > 1

@@ -25,6 +25,7 @@ from polyp.tasks import Binary, Multiclass, Task
 log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4  # largest difference of a logit between the file and the original network
+LARGEST_ONNX = 1536 * 2**20  # bytes of weights; beyond, torch writes them to a second file
 
 RESIZES = {
     "pad": "keep the aspect ratio, longer side to image_size, centred, filled up with 0",
@@ -65,6 +66,12 @@ def export(run: str, output: str, overwrite: bool = False) -> float:
         expected = [logits_of(trained.model, image, trained.task) for image in examples]
     # In the usual memory layout: the programs that read the file choose their own.
     plain = ordinary(trained.model).to(memory_format=torch.contiguous_format)
+    weights = sum(tensor.nbytes for tensor in plain.state_dict().values())
+    if path.suffix == ".onnx" and weights > LARGEST_ONNX:
+        raise UserError(
+            f"output={output}: {weights / 2**20:,.0f} MB of weights do not fit into an ONNX file; "
+            "write a .pt2 file"
+        )
     # A batch of 1 would be taken to be always 1.
     example = {"args": (_image(trained, 2),), "dynamic_shapes": ({0: Dim("batch")},)}
     with writing(output), atomic_path(path) as temporary:
@@ -108,10 +115,10 @@ def describe(run: RunFolder, trained: Trained) -> dict[str, str]:
 def _output(task: Task) -> dict[str, str]:
     """The meaning of the file's logits."""
     if isinstance(task, Binary):
-        return {
-            "output": f"logits; the probability of {task.foreground[0]} is their sigmoid",
-            "threshold": "0.5",  # of the probability: logit > 0
-        }
+        meaning = {"output": f"logits; the probability of {task.foreground[0]} is their sigmoid"}
+        if type(task).decide is Binary.decide:
+            meaning["threshold"] = "0.5"  # of the probability: logit > 0
+        return meaning
     if isinstance(task, Multiclass):
         meaning = "a logit per class; the probabilities are their softmax over the channels"
         return {"output": f"{meaning}, the class is that of the largest"}

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from polyp.deploy.network import Trained, logits_of, ordinary
-from polyp.evaluation import dice
+from polyp.evaluation import dice, evaluation_mode
 from polyp.geometry import disc, from_square, rotate_image, rotate_mask, to_square
 
 
@@ -80,7 +80,7 @@ class Predictor:
         precision: of the network. bfloat16 is faster where the processor has it, and may decide
             otherwise on pixels at the edge of a mask.
         threshold: a pixel is of its most probable foreground class where the probability of that is
-            above the threshold. None: above that of the background, so ½ for a binary task.
+            above the threshold. None: as the task decides, so above ½ for a binary task.
     """
 
     def __init__(
@@ -95,28 +95,33 @@ class Predictor:
         self.model = ordinary(trained.model).to(device, precision)
         self.angles, self.device = list(angles), device
 
-    @torch.inference_mode()
     def __call__(self, pixels: np.ndarray) -> Prediction:
         """What is found in an image uint8 [H, W, 3], RGB.
 
         Raises:
             UserError: the network's logits are of a wrong shape, or not finite.
         """
+        with evaluation_mode(self.model):
+            return self._predict(pixels)
+
+    def _predict(self, pixels: np.ndarray) -> Prediction:
         height, width, _ = pixels.shape
         image, valid = self._square(pixels)
         turned = [rotate_image(image, angle) for angle in self.angles]
         batch = torch.cat([image, *turned])  # one per image, of all its turns
         logits = logits_of(self.model, batch.to(self.precision), self.trained.task).float()
+        squares = self.trained.task.probabilities(logits)
         probabilities = np.stack(
             [
                 from_square(map, height, width, self.trained.resize)
-                for map in self.trained.task.probabilities(logits[:1])[0].cpu().numpy()
+                for map in squares[0].cpu().numpy()
             ]
         )
+        masks = self._masks(torch.from_numpy(probabilities)[None])[0].numpy()
         agreements: list[float | None] = [None] * len(probabilities)
         if self.angles and (pixels != pixels[0, 0]).any():
-            agreements = self._agreements(self._masks(logits), valid)
-        return Prediction(probabilities, labels(probabilities, self.threshold), agreements)
+            agreements = self._agreements(self._masks(squares), valid)
+        return Prediction(probabilities, labels(probabilities, masks), agreements)
 
     def _square(self, pixels: np.ndarray) -> tuple[Tensor, Tensor]:
         """The network's input [1, C, S, S], and where that is not padding, bool [1, 1, S, S]."""
@@ -134,11 +139,10 @@ class Predictor:
         valid[..., top:bottom, left:right] = True
         return image, valid
 
-    def _masks(self, logits: Tensor) -> Tensor:
-        """Bool [B, K, S, S] of logits."""
+    def _masks(self, probabilities: Tensor) -> Tensor:
+        """Bool [B, K, H, W] of probabilities [B, K, H, W]."""
         if self.threshold is None:
-            return self.trained.task.masks(logits)
-        probabilities = self.trained.task.probabilities(logits)
+            return self.trained.task.decide(probabilities)
         best = probabilities == probabilities.amax(dim=1, keepdim=True)
         return best & (probabilities > self.threshold)
 
@@ -155,8 +159,8 @@ class Predictor:
         return [_mean(column[~np.isnan(column)]) for column in np.stack(values, axis=1)]
 
 
-def labels(probabilities: np.ndarray, threshold: float | None) -> np.ndarray:
-    """Class indices uint8 [H, W] from probabilities [K, H, W], see `Predictor`."""
-    best = probabilities.argmax(axis=0) + 1
-    limit = 1 - probabilities.sum(axis=0) if threshold is None else threshold
-    return np.where(probabilities.max(axis=0) > limit, best, 0).astype(np.uint8)
+def labels(probabilities: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Class indices uint8 [H, W] from probabilities and masks [K, H, W]: where masks overlap, of
+    the most probable of their classes."""
+    best = np.where(masks, probabilities, -1).argmax(axis=0) + 1
+    return np.where(masks.any(axis=0), best, 0).astype(np.uint8)

@@ -48,10 +48,16 @@ def rotation_error(family: LayerFamily, angles: Sequence[float], seeds: int = 3)
 
 def _network(family: LayerFamily, fields: int = 6) -> nn.Module:
     convs = [family.lift(3, fields), *(family.conv(fields, fields) for _ in range(3))]
+    norms = [family.norm(fields) for _ in convs]
     layers = [
-        layer for conv in convs for layer in (conv, family.norm(fields), family.activation(fields))
+        layer
+        for conv, norm in zip(convs, norms, strict=True)
+        for layer in (conv, norm, family.activation(fields))
     ]
-    return nn.Sequential(*layers, family.project(fields))
+    network = nn.Sequential(*layers, family.project(fields)).eval()  # no random offset
+    for norm in norms:
+        norm.train()
+    return network
 
 
 def _smooth_noise(sigma: float = 2.0) -> Tensor:

@@ -26,8 +26,9 @@ class Canonicalized(TurnedModel):
     of a small SE(2,N) network, averaged over positions. If the image turns, they change places, so
     what f sees stays the same. φ is therefore equivariant whatever f is, at little more than f's
     cost: exactly for `c4` and `d4`, which take pixels to pixels. For other angles the image is
-    interpolated, on a canvas that is large enough for its corners, twice f's cost. An image with
-    two largest scores, as a symmetric one has, has no h, and φ is not equivariant there.
+    interpolated, on a canvas that is large enough for its corners, of 2 to 3 times as many pixels.
+    An image with two largest scores, as a symmetric one has, has no h, and φ is not equivariant
+    there.
 
     The largest score has no gradient. In training it gets that of the softmax, the straight-through
     estimator of both papers; it reaches the scores by the images of all elements, before f, and
@@ -79,7 +80,8 @@ class Canonicalized(TurnedModel):
         """h(x) of square images [B, C, S, S]: 1 for the chosen element, else 0: [B, |G|]."""
         # The corners do not turn with an image.
         small = functional.adaptive_avg_pool2d(x, GRID) * disc(GRID, x.device)
-        scores = self.scores(small).mean(dim=(2, 3))
+        # In 16 bits means are often equal, though scores are not.
+        scores = self.scores(small).float().mean(dim=(2, 3))
         best = scores.argmax(dim=1, keepdim=True)
         chosen = (best == torch.arange(len(self.elements), device=x.device)).to(scores.dtype)
         if not self.training:

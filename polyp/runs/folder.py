@@ -196,7 +196,7 @@ class RunFolder:
 
         Runs of version 0.1 have neither test_set nor group: they are read as "own" and "".
         """
-        return self._table("scores.csv", ["test_set", "image"], ["dice", "iou", "polyp_area"])
+        return self._table("scores.csv", ["test_set", "image"], ["dice", "polyp_area"])
 
     def equivariance(self) -> "pd.DataFrame":
         """equivariance.csv: test_set, group, image, angle, dice (the consistency, nan where it is

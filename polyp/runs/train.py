@@ -23,6 +23,7 @@ from torch import nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from polyp.errors import UserError
+from polyp.layers.irreps import IrrepBatchNorm
 from polyp.names import dataset_name, system_name
 from polyp.runs.folder import RunFolder, flat
 from polyp.runs.identity import (
@@ -130,6 +131,8 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
     record["gpu"] = gpu_name(trainer.strategy.root_device)
     record["precision"] = str(trainer.precision)
     _check_sweep(trainer)
+    if config.trainer.get("sync_batchnorm") and trainer.world_size > 1:
+        _check_norms(model)
     if trainer.strategy.launcher is not None:
         # If this process failed, the processes that the launcher starts would wait for it forever.
         atexit.register(trainer.strategy.launcher.kill, signal.SIGKILL)
@@ -256,6 +259,15 @@ def _let_threads_finish() -> None:
     They need the interpreter for it. If it ends before, the whole process aborts.
     """
     time.sleep(1)
+
+
+def _check_norms(model: nn.Module) -> None:
+    """Raises UserError if a normalisation keeps statistics that are those of one GPU alone."""
+    if any(isinstance(module, IrrepBatchNorm) for module in model.modules()):
+        raise UserError(
+            "trainer.sync_batchnorm=true: networks with rotations=continuous have a normalisation "
+            "of their own, without statistics over several GPUs; add trainer.sync_batchnorm=false"
+        )
 
 
 def _check_sweep(trainer: Trainer) -> None:

@@ -56,8 +56,12 @@ class Task(ABC):
         """Logits [B, channels, H, W] → probabilities [B, K, H, W] of the foreground classes."""
 
     @abstractmethod
+    def decide(self, probabilities: Tensor) -> Tensor:
+        """Probabilities [B, K, H, W] → masks bool [B, K, H, W]."""
+
     def masks(self, logits: Tensor) -> Tensor:
         """Logits [B, channels, H, W] → masks bool [B, K, H, W] of the foreground classes."""
+        return self.decide(self.probabilities(logits))
 
 
 class Binary(Task):
@@ -80,8 +84,8 @@ class Binary(Task):
     def probabilities(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
 
-    def masks(self, logits: Tensor) -> Tensor:
-        return logits > 0
+    def decide(self, probabilities: Tensor) -> Tensor:
+        return probabilities > 0.5
 
 
 class Multiclass(Task):
@@ -94,5 +98,7 @@ class Multiclass(Task):
     def probabilities(self, logits: Tensor) -> Tensor:
         return functional.softmax(logits, dim=1)[:, 1:]
 
-    def masks(self, logits: Tensor) -> Tensor:
-        return self.one_hot(logits.argmax(dim=1, keepdim=True))
+    def decide(self, probabilities: Tensor) -> Tensor:
+        background = 1 - probabilities.sum(dim=1, keepdim=True)
+        all_classes = torch.cat([background, probabilities], dim=1)
+        return self.one_hot(all_classes.argmax(dim=1, keepdim=True))

@@ -16,7 +16,15 @@ from polyp.models import collapse
 from polyp.names import system_name
 from polyp.runs.find import find_runs
 from polyp.runs.folder import RunFolder
-from polyp.runs.loading import build, choose_device, load_model, load_task, use_split
+from polyp.runs.identity import identity_of
+from polyp.runs.loading import (
+    build,
+    choose_device,
+    load_model,
+    load_task,
+    read_checkpoint,
+    use_split,
+)
 from polyp.runs.test_sets import OWN, TestSet
 from polyp.tasks import Task
 
@@ -97,16 +105,20 @@ def shared_geometry(runs: Sequence[RunFolder]) -> Geometry:
     Raises:
         UserError: one picture could not stand for what each of them sees.
     """
-    first = runs[0]
+    first, geometry = runs[0], _geometry(runs[0])
     for other in runs[1:]:
         for field in fields(Geometry):
-            here, there = (run.config.data.get(field.name) for run in (first, other))
+            here, there = (getattr(each, field.name) for each in (geometry, _geometry(other)))
             if here != there:
                 raise UserError(
                     f"runs={first} and {other}: data.{field.name} differs, {here} and {there}; "
                     "make a page of each"
                 )
-    data = first.config.data
+    return geometry
+
+
+def _geometry(run: RunFolder) -> Geometry:
+    data = run.config.data
     return Geometry(data.image_size, data.resize, data.get("channels", 3))
 
 
@@ -120,9 +132,17 @@ def shared_test_set(runs: Sequence[RunFolder], root: str | None) -> TestSet:
         UserError: the runs were tested on different images, or those are not there.
     """
     first = runs[0]
+    classes, images = load_task(first).names, _test_images(first)
     for other in runs[1:]:
-        if set(other.split()["test"]) != set(first.split()["test"]):
+        same_ids = set(other.split()["test"]) == set(first.split()["test"])
+        found = _test_images(other)
+        if not same_ids or (None not in (images, found) and found != images):
             raise UserError(f"runs={first} and {other}: tested on different images")
+        if (names := load_task(other).names) != classes:
+            raise UserError(
+                f"runs={first} and {other}: the classes differ, {classes} and {names}; "
+                "make a page of each"
+            )
     shared_geometry(runs)
     config = copy.deepcopy(first.config)
     use_split(config, first)
@@ -132,6 +152,12 @@ def shared_test_set(runs: Sequence[RunFolder], root: str | None) -> TestSet:
     data: DataModule = build(config, "data", (DataModule, Dataset))
     data.setup()
     return TestSet(OWN, data, "test")
+
+
+def _test_images(run: RunFolder) -> dict[str, str] | None:
+    """The digest of each test image, by id; None for runs of early versions."""
+    identity = identity_of(read_checkpoint(run.best))
+    return None if identity is None else identity["split"]["test"]
 
 
 def choose_images(networks: Sequence[Network], asked: Sequence[str] | None) -> dict[str, str]:

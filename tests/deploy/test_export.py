@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from polyp.deploy.export import export
+from polyp.deploy.export import _output, export
 from polyp.runs.folder import RunFolder
 from polyp.runs.loading import load_model
+from polyp.tasks import Binary
 from tests.deploy.conftest import GREY, MULTICLASS, write_trained_run
 
 # Overrides, and a network of a library in place of ours.
@@ -118,6 +119,15 @@ def test_a_user_has_to_know_the_classes_and_the_channels(
     assert "threshold" not in metadata["multiclass"]
 
 
+def test_the_threshold_of_another_task_is_not_told():
+    class Cautious(Binary):
+        def decide(self, probabilities):
+            return probabilities > 0.2
+
+    assert "threshold" in _output(Binary())
+    assert "threshold" not in _output(Cautious())
+
+
 def test_torch_export(script, trained_run, tmp_path):
     path = tmp_path / "network.pt2"
     script("export", f"run={trained_run}", f"output={path}")
@@ -148,6 +158,16 @@ def test_a_file_that_differs_is_not_written(script_refused, trained_run, tmp_pat
     assert "not written, as its logits differ from the network's by 0.01" in line
     assert path.read_text() == "an older one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_weights_that_do_not_fit_into_one_file(
+    script, script_refused, trained_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("polyp.deploy.export.LARGEST_ONNX", 1000)
+    line = script_refused("export", f"run={trained_run}", f"output={tmp_path / 'a.onnx'}")
+    assert "MB of weights do not fit into an ONNX file; write a .pt2 file" in line
+    script("export", f"run={trained_run}", f"output={tmp_path / 'a.pt2'}")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt2"]
 
 
 def test_a_file_is_replaced_only_if_asked(script, script_refused, trained_run, tmp_path):

@@ -221,10 +221,42 @@ def test_a_threshold():
 def test_a_threshold_of_several_classes_is_that_of_the_most_probable_one():
     columns = [[0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.3, 0.36, 0.34], [1, 0, 0], [0.4, 0.3, 0.3]]
     probabilities = np.array(columns, np.float32).T[1:, None]  # background, a, b: of a and b
-    assert labels(probabilities, None).tolist() == [[0, 2, 1, 0, 0]]
-    assert labels(probabilities, 0.35).tolist() == [[0, 2, 1, 0, 0]]
-    assert labels(probabilities, 0.25).tolist() == [[1, 2, 1, 0, 1]]
-    assert labels(probabilities, 0.45).tolist() == [[0, 2, 0, 0, 0]]
+
+    class Given(nn.Module):
+        def forward(self, image):
+            logits = np.log(np.array(columns, np.float32).T[:, None] + 1e-9)
+            return torch.from_numpy(np.repeat(logits, 5, axis=1))[None]
+
+    def found(threshold):
+        task = Multiclass(["background", "a", "b"])
+        pixels = np.zeros((5, 5, 3), np.uint8)
+        result = predictor(Given(), size=5, task=task, threshold=threshold)(pixels)
+        np.testing.assert_allclose(result.probabilities[:, :1], probabilities, atol=1e-6)
+        return result.labels[0].tolist()
+
+    assert found(None) == [0, 2, 1, 0, 0]
+    assert found(0.35) == [0, 2, 1, 0, 0]
+    assert found(0.25) == [1, 2, 1, 0, 1]
+    assert found(0.45) == [0, 2, 0, 0, 0]
+
+
+def test_the_task_decides_on_masks_and_agreement():
+    class Cautious(Binary):
+        def decide(self, probabilities):
+            return probabilities > 0.2
+
+    pixels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 256, 0).repeat(3, 2)
+    found = predictor(Brightness(), [90], size=256, task=Cautious())(pixels)
+    expected = predictor(Brightness(), [90], size=256, threshold=0.2)(pixels)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert found.overall() == expected.overall()
+    assert found.overall().area > predictor(Brightness(), size=256)(pixels).overall().area
+
+
+def test_of_masks_that_overlap_the_most_probable_class_is_the_label():
+    probabilities = np.array([[0.9, 0.6, 0.2, 0.4]], np.float32)
+    probabilities = np.stack([probabilities, np.float32([[0.8, 0.7, 0.6, 0.1]])])
+    assert labels(probabilities, probabilities > 0.5).tolist() == [[1, 2, 2, 0]]
 
 
 def test_the_agreement_is_of_the_masks_under_the_threshold():

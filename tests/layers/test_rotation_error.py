@@ -37,6 +37,12 @@ def test_plain_convolutions_are_not_equivariant():
     assert (rotation_error(PlainLayers(3), [30, 90], seeds=1) > 0.5).all()
 
 
+def test_a_random_offset_is_that_of_training_alone():
+    fixed, random = (SE2Layers(5, 8, offset=offset) for offset in ("fixed", "random"))
+    expected = rotation_error(fixed, [30], seeds=1)
+    torch.testing.assert_close(rotation_error(random, [30], seeds=1), expected)
+
+
 def test_leaves_the_random_state_alone():
     state = torch.get_rng_state()
     rotation_error(P4Layers(3), [30], seeds=1)

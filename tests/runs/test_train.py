@@ -20,10 +20,12 @@ import torch
 from PIL import Image
 
 from polyp.data import DataModule, Synthetic
+from polyp.errors import UserError
 from polyp.evaluation import rotation_sweep, scores
-from polyp.layers import P4Layers
+from polyp.layers import P4Layers, SteerableLayers
 from polyp.models import UNet, multiply_adds
 from polyp.runs.loading import load_checkpoint
+from polyp.runs.train import _check_norms
 from polyp.training import BCEDiceLoss, one_cycle
 from tests.conftest import TINY, TINY_SYNTHETIC, write_pairs
 
@@ -523,6 +525,13 @@ def test_datasets_on_disk_run(command_line, tmp_path, request, dataset):
 
 
 @pytest.mark.slow
+def test_statistics_over_several_gpus_need_a_norm_that_has_them():
+    continuous = SteerableLayers(3, rotations="continuous")
+    with pytest.raises(UserError, match=r"add trainer.sync_batchnorm=false"):
+        _check_norms(UNet([2, 2], continuous))
+    _check_norms(UNet([2, 2], P4Layers()))
+
+
 def test_two_processes_train_one_network(tmp_path: Path):
     """trainer=ddp, on the CPU: each process has half of the images, and they step together."""
 

@@ -8,11 +8,12 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from polyp.evaluation import Turned
 from polyp.runs.folder import RunFolder
-from polyp.viewer.networks import Network, choose_images
+from polyp.viewer.networks import Network, choose_images, open_network, shared_geometry
 from polyp.viewer.view import COMPARED, TRUTH, pixels
 
 ANGLES = list(range(0, 360, 30))
@@ -148,6 +149,43 @@ def test_runs_on_different_images(script_refused, two_runs, tmp_path):
     (other / "split.json").write_text(split.replace('"test": [', '"test": ["x",'))
     line = script_refused("view", f"runs=[{two_runs[0]},{other}]", f"output={tmp_path / 'p.html'}")
     assert "tested on different images" in line
+
+
+def test_runs_on_other_images_with_the_same_ids(script_refused, two_runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(two_runs[1], other)
+    path = other / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    test = checkpoint["identity"]["split"]["test"]
+    test[next(iter(test))] = "another image"
+    torch.save(checkpoint, path)
+    line = script_refused("view", f"runs=[{two_runs[0]},{other}]", f"output={tmp_path / 'p.html'}")
+    assert "tested on different images" in line
+
+
+def test_runs_with_other_classes(script_refused, two_runs, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(two_runs[1], other)
+    config = other / ".hydra" / "config.yaml"
+    old, new = "Binary\n  classes: null", "Binary\n  classes: [background, tumour]"
+    assert old in config.read_text()
+    config.write_text(config.read_text().replace(old, new))
+    line = script_refused("view", f"runs=[{two_runs[0]},{other}]", f"output={tmp_path / 'p.html'}")
+    assert "the classes differ, ['background', 'polyp'] and ['background', 'tumour']" in line
+
+
+def test_runs_with_other_metrics(finished_run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(finished_run, other)
+    pd.read_csv(other / "scores.csv").drop(columns="iou").to_csv(other / "scores.csv", index=False)
+    network = open_network(RunFolder.open(other), "cpu")
+    assert network.dice.equals(open_network(RunFolder.open(finished_run), "cpu").dice)
+
+
+def test_runs_from_before_grey_images(two_runs):
+    early = RunFolder.open(two_runs[1])
+    del early.config.data.channels
+    assert shared_geometry([RunFolder.open(two_runs[0]), early]).channels == 3
 
 
 def test_an_unfinished_run(script_refused, finished_run, tmp_path):
