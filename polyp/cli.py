@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -57,6 +58,8 @@ PATHS = {
 # The first words of lines in Hydra's messages that do not help a user.
 HYDRA_DETAILS = ("object_type=", "Set the environ", "Config search path:", "provider=")
 
+# The extras of this package that bring libraries of networks, by the module that they import.
+EXTRAS = {"monai": "monai", "segmentation_models_pytorch": "smp"}
 # Hydra's groups of configs that come with the packages of the extra `sweeps`.
 PLUGINS = ("hydra/launcher/", "hydra/sweeper/")
 
@@ -275,8 +278,16 @@ def user_message(error: BaseException) -> str | None:
         if isinstance(cause, MissingConfigException):
             return _missing_config(cause)
         if isinstance(cause, HydraException | OmegaConfBaseException):
-            return one_line(str(cause))
+            return _not_installed(str(cause)) or one_line(str(cause))
     return None
+
+
+def _not_installed(message: str) -> str | None:
+    """The message for a class of a library that is not installed, but has an extra."""
+    found = re.match(r"Error locating target '(\w+)\.", message)
+    if found is None or found[1] not in EXTRAS or find_spec(found[1]) is not None:
+        return None
+    return f"{found[1]} is not installed: pip install -c constraints.txt -e '.[{EXTRAS[found[1]]}]'"
 
 
 def _with_nearest_key(message: str, config_name: str) -> str:
@@ -326,8 +337,11 @@ def _missing_config(error: MissingConfigException) -> str:
     if file.startswith(PLUGINS):
         return one_line(f"{error}\nthe extra `sweeps` installs more")
     group, _, name = file.rpartition("/")
-    choices = [choice for choice in error.options or [] if choice != "base"]
-    if not choices:
+    # Of groups that take a list, Hydra gives no choices.
+    files = (configs_folder() / group).glob("*.yaml")
+    options = error.options or sorted(file.stem for file in files)
+    choices = [choice for choice in options if choice != "base"]
+    if not group or not choices:
         return one_line(str(error))
     return _no_such_config(group, name, choices)
 

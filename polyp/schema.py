@@ -488,7 +488,7 @@ def check(command: str, config: DictConfig, usage: str) -> None:
     Args:
         command: the name of its file, such as "train".
         config: what is to be checked.
-        usage: of the command, shown if a required key is missing.
+        usage: of the command, shown if a required key that it names is missing.
 
     Raises:
         UserError: a value is missing, of another type or out of its range.
@@ -496,6 +496,8 @@ def check(command: str, config: DictConfig, usage: str) -> None:
     missing = _missing(config)
     if missing:
         verb = "is" if len(missing) == 1 else "are"
+        if not all(f"{key}=" in usage for key in missing):
+            usage = f"add {' '.join(f'{key}=VALUE' for key in missing)}"
         raise UserError(f"{' and '.join(f'{key}=' for key in missing)} {verb} missing: {usage}")
     for key, rule in COMMANDS[command].items():
         *above, last = key.split(".")

@@ -83,8 +83,10 @@ LIST = "must be a list, and each element a finite number"
         ("modle=unet", "modle: no such key; did you mean model?"),
         ("optimizer.weigth_decay=0", "did you mean optimizer.weight_decay?"),
         ("xyzzyx=0", "xyzzyx: no such key; --cfg job shows all keys"),
-        ("data=folder ~data.dataset.images", "data.root= is missing"),
-        ("task=multiclass", "task.classes= is missing"),
+        ("metrics=[hd59]", "metrics=hd59: no such config; choose one of dice, "),
+        ("test_sets=[nowhere]", "test_sets=nowhere: no such config; choose one of "),
+        ("data=folder ~data.dataset.images", "data.root= is missing: add data.root=VALUE"),
+        ("task=multiclass", "task.classes= is missing: add task.classes=VALUE"),
     ],
 )
 def test_training_refuses(refused, tmp_path: Path, options, expected):

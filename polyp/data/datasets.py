@@ -218,6 +218,11 @@ class PairedFolders(Dataset):
                 )
             for id in images.keys() & masks:
                 samples.append(self.sample(before + id, images[id], masks[id]))
+        if self.group is not None and all(sample.group is None for sample in samples):
+            raise UserError(
+                f"data.dataset.group={self.group.pattern}: matches none of the {len(samples)} "
+                f"names; the first is {samples[0].id}"
+            )
         return sorted(samples, key=lambda sample: natural(sample.id))
 
     def faults(self) -> list[str]:

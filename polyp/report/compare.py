@@ -117,7 +117,7 @@ def _read(found: Sequence[RunFolder]) -> tuple[list[Run], list[str]]:
             runs += read_runs(run)
         except UserError as error:
             skipped.append(str(error))
-    return runs, skipped
+    return runs, list(dict.fromkeys(skipped))  # the runs of an archive may have the same fault
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from polyp.errors import UserError
 from polyp.files import disk_full
-from polyp.runs.processes import first_process
+from polyp.runs.processes import first_process, in_sweep
 
 # Signals that stop a run: preemption by a scheduler, and Ctrl-C.
 SIGNALS = {signal.SIGTERM: "Terminated", signal.SIGINT: "Interrupted"}
@@ -81,7 +81,9 @@ def prints_resume_hint(run: Callable[..., float]) -> Callable[..., float]:
                 # Only the first process reports the status. On a status other than 0 a launcher
                 # kills the other processes, maybe the first one before it has printed the hint.
                 sys.exit(0)
-            print(f"{SIGNALS[stop.signum]}. {resume_hint(folder)}", file=sys.stderr)
+            # In a sweep the command is repeated as it is; `sweep_report` says so.
+            hint = "" if in_sweep() else f" {resume_hint(folder)}"
+            print(f"{SIGNALS[stop.signum]}.{hint}", file=sys.stderr)
             raise
         except Exception as error:
             full = disk_full(error)

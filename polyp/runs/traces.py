@@ -11,8 +11,9 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig
+
+from polyp.runs.processes import in_sweep
 
 
 class HeldFileHandler(logging.FileHandler):
@@ -69,8 +70,7 @@ def no_empty_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         # A job of a sweep may run in its own process, which knows only its own folder.
-        job = HydraConfig.get().mode is RunMode.MULTIRUN
-        before = _existing[-1] if _existing else folder.parent if job else folder
+        before = _existing[-1] if _existing else folder.parent if in_sweep() else folder
         while folder != before and before in folder.parents and not any(folder.iterdir()):
             folder.rmdir()
             folder = folder.parent

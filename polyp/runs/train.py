@@ -10,8 +10,6 @@ from pathlib import Path
 
 import lightning
 import numpy as np
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments import SLURMEnvironment
@@ -34,6 +32,7 @@ from polyp.runs.identity import (
 )
 from polyp.runs.loading import load_checkpoint, put_weights, read_checkpoint
 from polyp.runs.measure import EvaluationOptions, log_summary, measure, sweep_angles
+from polyp.runs.processes import in_sweep
 from polyp.runs.provenance import gpu_name, provenance
 from polyp.runs.signals import prints_resume_hint
 from polyp.runs.test_sets import TestSet, make_test_sets, warn_of_seen, warn_of_unknown
@@ -95,6 +94,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         ", ".join(f"{len(ids)} {part}" for part, ids in data.ids.items()),
     )
 
+    _warn_of_shared_groups(data)
     identity = make_identity(config, data)
     warn_of_seen(test_sets, identity)
     record = provenance(identity["data"])
@@ -261,6 +261,20 @@ def _let_threads_finish() -> None:
     time.sleep(1)
 
 
+def _warn_of_shared_groups(data: LightningDataModule) -> None:
+    """Warns if the network is tested on images of sequences or patients that it is trained on."""
+    group = {sample.id: sample.group for sample in data.prepared.samples if sample.group}
+    trained = {group[id] for id in data.ids["train"] if id in group}
+    shared = sum(group.get(id) in trained for id in data.ids["test"])
+    if shared:
+        log.warning(
+            "%d of %d test images have other images of their sequence or patient in the training "
+            "set, so that scores are too high; data.split=sequence or data.fold=1/5 separates them",
+            shared,
+            len(data.ids["test"]),
+        )
+
+
 def _check_norms(model: nn.Module) -> None:
     """Raises UserError if a normalisation keeps statistics that are those of one GPU alone."""
     if any(isinstance(module, IrrepBatchNorm) for module in model.modules()):
@@ -271,8 +285,7 @@ def _check_norms(model: nn.Module) -> None:
 
 
 def _check_sweep(trainer: Trainer) -> None:
-    in_sweep = HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
-    if in_sweep and trainer.world_size > 1 and not SLURMEnvironment.detect():
+    if in_sweep() and trainer.world_size > 1 and not SLURMEnvironment.detect():
         # Each process would run the whole sweep, and a sampler would propose other values in each.
         raise UserError(
             f"a sweep (-m) trains each run in one process, but the trainer has "

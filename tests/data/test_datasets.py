@@ -82,6 +82,8 @@ def test_groups_by_name(tmp_path: Path):
     for group, expected in {"(": "not a regular expression", "p1": "needs a part in par"}.items():
         with pytest.raises(UserError, match=expected):
             PairedFolders(tmp_path, group=group)
+    with pytest.raises(UserError, match=r"group=\(\.\+\)-: matches none of the 4 names"):
+        PairedFolders(tmp_path, group="(.+)-").samples()
 
 
 def test_nothing_there(tmp_path: Path):

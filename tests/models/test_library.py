@@ -56,7 +56,9 @@ def test_from_training_to_export(command_line, script, tmp_path: Path):
 
 @pytest.mark.parametrize("model", ["monai_dynunet", "smp"])
 def test_a_missing_library_is_told_in_one_line(refused, monkeypatch, model):
-    package = {"monai_dynunet": "monai", "smp": "segmentation_models_pytorch"}[model]
-    monkeypatch.setitem(sys.modules, package, None)
+    modules = {"monai_dynunet": "monai", "smp": "segmentation_models_pytorch"}
+    monkeypatch.setitem(sys.modules, modules[model], None)
     line = refused("trainer=cpu", f"model={model}")
-    assert package in line
+    extra = model.partition("_")[0]
+    expected = f"is not installed: pip install -c constraints.txt -e '.[{extra}]'"
+    assert line == f"error: {modules[model]} {expected}"

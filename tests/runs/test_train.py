@@ -473,6 +473,20 @@ def test_trained_images_in_another_test_set_are_warned_of(command_line, capsys, 
     assert printed.count("were in the training") == 1  # not for its own test part
 
 
+@pytest.mark.parametrize("split", ["random", "sequence"])
+def test_patients_in_training_and_test_are_warned_of(command_line, capsys, tmp_path, split):
+    folders = tmp_path / "images", tmp_path / "masks"
+    write_pairs(*folders, [f"p{i % 5}_{i}" for i in range(20)])
+    own = ["data=folder", f"data.root={tmp_path}", "data.cache=null", f"data.split={split}"]
+    run = command_line(*TINY, *own, "data.dataset.group='(.+)_'", "trainer.max_epochs=1")
+    parts = json.loads((run / "split.json").read_text())
+    patient = {id: id.split("_")[0] for ids in parts.values() for id in ids}
+    shared = [id for id in parts["test"] if patient[id] in {patient[i] for i in parts["train"]}]
+    line = f"{len(shared)} of {len(parts['test'])} test images have other images of their sequence"
+    assert bool(shared) == (split == "random")
+    assert (line in capsys.readouterr().out) == (split == "random")
+
+
 def test_no_logger(command_line):
     run = command_line(*TINY_SYNTHETIC, "logger=[]", "trainer.max_epochs=1")
     assert (run / "metrics.json").exists()
