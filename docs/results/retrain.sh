@@ -1,4 +1,8 @@
-# Trains the runs of docs/results again, into outputs/sweeps/; from the repository's root.
+# Trains the runs of the first study again, into outputs/sweeps/; from the repository's root. Its
+# angles were 0° to 345° in steps of 15°.
+python() {
+    command python "$@" 'evaluation.angles=[0,15,30,45,60,75,90,105,120,135,150,165,180,195,210,225,240,255,270,285,300,315,330,345]'
+}
 python train.py -m experiment=deck_small
 python train.py -m experiment=deck_small data=cvc,kvasir model=p4unet_small,unet_small seed=1,2
 python train.py -m experiment=deck_small data=cvc data.split_file=docs/results/splits/neighbours-unseen.json

@@ -1,4 +1,4 @@
-"""The run folder: the only reader and writer of the files in outputs/README.md.
+"""The run folder: the only reader and writer of the files in docs/run-folder.md.
 
 torch and pandas take seconds to import. They are imported only when needed, so that finished jobs
 of a sweep are skipped quickly. `polyp.runs.loading` builds the network of a run.

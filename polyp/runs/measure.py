@@ -87,7 +87,7 @@ def measure(
         facts: facts about the run and its training, which are copied to metrics.json.
 
     Returns:
-        The content of metrics.json, see outputs/README.md.
+        The content of metrics.json, see docs/run-folder.md.
     """
     # Collapsed once, because the sweep has thousands of forward passes.
     collapsed = collapse(model).to(device)

@@ -59,7 +59,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
 
     Args:
         config: the composed config.
-        folder: the run's folder; outputs/README.md lists its files.
+        folder: the run's folder; docs/run-folder.md lists its files.
         choices: names of the chosen configs, such as {"model": "p4unet", "data": "kvasir"}.
 
     Returns:
