@@ -15,6 +15,7 @@ def test_binary():
     assert task.probabilities(logits).flatten().tolist() == pytest.approx(
         [0.2689, 0.5, 0.8808], abs=1e-4
     )
+    assert task.masks(torch.full((1, 1, 1, 1), 0.004, dtype=torch.bfloat16)).all()
     mask = torch.tensor([0, 1, 1], dtype=torch.uint8).view(1, 1, 1, 3)
     assert task.one_hot(mask).flatten().tolist() == [False, True, True]
 

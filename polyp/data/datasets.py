@@ -218,7 +218,7 @@ class PairedFolders(Dataset):
                 )
             for id in images.keys() & masks:
                 samples.append(self.sample(before + id, images[id], masks[id]))
-        if self.group is not None and all(sample.group is None for sample in samples):
+        if samples and self.group is not None and all(s.group is None for s in samples):
             raise UserError(
                 f"data.dataset.group={self.group.pattern}: matches none of the {len(samples)} "
                 f"names; the first is {samples[0].id}"

@@ -121,7 +121,9 @@ def _output(task: Task) -> dict[str, str]:
         return meaning
     if isinstance(task, Multiclass):
         meaning = "a logit per class; the probabilities are their softmax over the channels"
-        return {"output": f"{meaning}, the class is that of the largest"}
+        if type(task).decide is Multiclass.decide:
+            meaning += ", the class is that of the largest"
+        return {"output": meaning}
     return {"output": f"logits of the task {type(task).__name__}"}
 
 

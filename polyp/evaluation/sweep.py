@@ -39,7 +39,7 @@ class Sweep:
             undefined (nan) where both masks are empty, or both are full: such masks always agree.
         dice_truth: Dice(f(R x), R t), [images, angles, classes].
         masks: the interpolation of masks, Dice(R⁻¹ R t, t), [images, angles, classes]; nan where
-            there is no true mask, or all is.
+            the true mask is empty or fills the disc.
         logit_error: ‖R g(x) − g(R x)‖ / ‖g(R x)‖ of the logits g, which needs no threshold:
             float64 [images, angles].
         part_angles: the angles at which the two below are measured.

@@ -81,9 +81,7 @@ def prints_resume_hint(run: Callable[..., float]) -> Callable[..., float]:
                 # Only the first process reports the status. On a status other than 0 a launcher
                 # kills the other processes, maybe the first one before it has printed the hint.
                 sys.exit(0)
-            # In a sweep the command is repeated as it is; `sweep_report` says so.
-            hint = "" if in_sweep() else f" {resume_hint(folder)}"
-            print(f"{SIGNALS[stop.signum]}.{hint}", file=sys.stderr)
+            print(f"{SIGNALS[stop.signum]}. {resume_hint(folder)}", file=sys.stderr)
             raise
         except Exception as error:
             full = disk_full(error)
@@ -135,6 +133,8 @@ def resume_hint(folder: Path) -> str:
     last = folder / "checkpoints" / "last.ckpt"
     if not last.exists():
         return "Nothing was saved yet. To start again, repeat the command."
+    if in_sweep():  # finished jobs are skipped, the others are resumed
+        return "To continue, repeat the command."
     overrides = f"{_override('resume', last)} {_override('hydra.run.dir', folder)}"
     return f"To continue, repeat the command with: {overrides}"
 

@@ -262,16 +262,19 @@ def _let_threads_finish() -> None:
 
 
 def _warn_of_shared_groups(data: LightningDataModule) -> None:
-    """Warns if the network is tested on images of sequences or patients that it is trained on."""
-    group = {sample.id: sample.group for sample in data.prepared.samples if sample.group}
+    """Warns if groups, such as patients, are in the training and in the test set."""
+    samples = data.prepared.samples
+    group = {sample.id: sample.group for sample in samples if sample.group}
     trained = {group[id] for id in data.ids["train"] if id in group}
     shared = sum(group.get(id) in trained for id in data.ids["test"])
     if shared:
+        remedy = "; data.split=sequence or data.fold=1/5 separates them"
         log.warning(
-            "%d of %d test images have other images of their sequence or patient in the training "
-            "set, so that scores are too high; data.split=sequence or data.fold=1/5 separates them",
+            "%d of %d test images have other images of their group (sequence, patient or centre) "
+            "in the training set, so that scores are too high%s",
             shared,
             len(data.ids["test"]),
+            remedy if len(group) == len(samples) else "",
         )
 
 

@@ -61,7 +61,8 @@ class Task(ABC):
 
     def masks(self, logits: Tensor) -> Tensor:
         """Logits [B, channels, H, W] → masks bool [B, K, H, W] of the foreground classes."""
-        return self.decide(self.probabilities(logits))
+        # In float32: in 16 bits, probabilities of small logits are rounded to ½.
+        return self.decide(self.probabilities(logits.float()))
 
 
 class Binary(Task):

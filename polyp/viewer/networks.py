@@ -129,7 +129,8 @@ def shared_test_set(runs: Sequence[RunFolder], root: str | None) -> TestSet:
         root: the folder of the dataset; None: as in the first run.
 
     Raises:
-        UserError: the runs were tested on different images, or those are not there.
+        UserError: the runs were tested on different images, or have other classes; or the images
+            are not there.
     """
     first = runs[0]
     classes, images = load_task(first).names, _test_images(first)

@@ -84,6 +84,9 @@ def test_groups_by_name(tmp_path: Path):
             PairedFolders(tmp_path, group=group)
     with pytest.raises(UserError, match=r"group=\(\.\+\)-: matches none of the 4 names"):
         PairedFolders(tmp_path, group="(.+)-").samples()
+    unpaired = PairedFolders(tmp_path, mask_suffix="_mask", group="(.+)_")
+    assert unpaired.samples() == []
+    assert unpaired.faults()
 
 
 def test_nothing_there(tmp_path: Path):

@@ -10,7 +10,7 @@ import torch
 from polyp.deploy.export import _output, export
 from polyp.runs.folder import RunFolder
 from polyp.runs.loading import load_model
-from polyp.tasks import Binary
+from polyp.tasks import Binary, Multiclass
 from tests.deploy.conftest import GREY, MULTICLASS, write_trained_run
 
 # Overrides, and a network of a library in place of ours.
@@ -124,8 +124,14 @@ def test_the_threshold_of_another_task_is_not_told():
         def decide(self, probabilities):
             return probabilities > 0.2
 
+    class Overlapping(Multiclass):
+        decide = Cautious.decide
+
+    names = ["background", "polyp", "tool"]
     assert "threshold" in _output(Binary())
     assert "threshold" not in _output(Cautious())
+    assert "the largest" in _output(Multiclass(names))["output"]
+    assert "the largest" not in _output(Overlapping(names))["output"]
 
 
 def test_torch_export(script, trained_run, tmp_path):

@@ -253,6 +253,17 @@ def test_the_task_decides_on_masks_and_agreement():
     assert found.overall().area > predictor(Brightness(), size=256)(pixels).overall().area
 
 
+def test_float32_is_not_rounded():
+    class Recorder(Brightness):
+        def forward(self, image):
+            precisions.append(torch.backends.cudnn.conv.fp32_precision)
+            return super().forward(image)
+
+    precisions = []
+    predictor(Recorder())(np.zeros((8, 8, 3), np.uint8))
+    assert precisions == ["ieee"]
+
+
 def test_of_masks_that_overlap_the_most_probable_class_is_the_label():
     probabilities = np.array([[0.9, 0.6, 0.2, 0.4]], np.float32)
     probabilities = np.stack([probabilities, np.float32([[0.8, 0.7, 0.6, 0.1]])])

@@ -52,6 +52,16 @@ def test_folds_are_one_run_that_tests_each_image_once(fold):
     assert run.groups.tolist() == list("111122333")
 
 
+def test_a_fold_without_an_upper_bound_does_not_count_in_the_mean(fold):
+    folders = []
+    for number, ceilings in {1: [0.9, None], 2: [0.6, None], 3: [None, None]}.items():
+        curve = {"angles": [0.0, 45.0], "ceiling": ceilings}
+        folders.append(fold(number, angles=[0, 45], equivariance={"curve": curve}))
+    (run,), _ = pooled(*folders)
+    weighted = (4 * 0.9 + 2 * 0.6) / 6  # by the images of the folds
+    assert run.ceiling.tolist() == pytest.approx([weighted, np.nan], nan_ok=True)
+
+
 def test_folds_from_before_and_after_a_new_option_are_one_run(fold):
     early, *later = [1, 2, 3]
     new = [fold(number, config={"model.prior": None}) for number in later]

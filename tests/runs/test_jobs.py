@@ -280,6 +280,7 @@ def test_control_c_ends_the_sweep(tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stderr.splitlines()[-1] == "The sweep was stopped. To continue, repeat the command."
+    assert "resume=" not in stderr
     assert "Traceback" not in stderr
     assert not second.exists()
 

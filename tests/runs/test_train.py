@@ -482,7 +482,7 @@ def test_patients_in_training_and_test_are_warned_of(command_line, capsys, tmp_p
     parts = json.loads((run / "split.json").read_text())
     patient = {id: id.split("_")[0] for ids in parts.values() for id in ids}
     shared = [id for id in parts["test"] if patient[id] in {patient[i] for i in parts["train"]}]
-    line = f"{len(shared)} of {len(parts['test'])} test images have other images of their sequence"
+    line = f"{len(shared)} of {len(parts['test'])} test images have other images of their group"
     assert bool(shared) == (split == "random")
     assert (line in capsys.readouterr().out) == (split == "random")
 
@@ -538,7 +538,6 @@ def test_datasets_on_disk_run(command_line, tmp_path, request, dataset):
     assert (first / "scores.csv").read_text() == (second / "scores.csv").read_text()
 
 
-@pytest.mark.slow
 def test_statistics_over_several_gpus_need_a_norm_that_has_them():
     continuous = SteerableLayers(3, rotations="continuous")
     with pytest.raises(UserError, match=r"add trainer.sync_batchnorm=false"):
@@ -546,6 +545,7 @@ def test_statistics_over_several_gpus_need_a_norm_that_has_them():
     _check_norms(UNet([2, 2], P4Layers()))
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path: Path):
     """trainer=ddp, on the CPU: each process has half of the images, and they step together."""
 
