@@ -92,6 +92,7 @@ VARIANTS = {
     "50 %": "train_fraction=0.5",
     "25 %": "train_fraction=0.25",
     "10 %": "train_fraction=0.1",
+    "`lieunet_small`": "precision=bf16-auto lr=0.01",
 }
 # Columns of the pages' tables, as measures.
 MEASURES = {

@@ -20,3 +20,4 @@ python train.py -m experiment=deck_small data=cvc model=unet_small trainer.max_e
 python train.py -m experiment=deck_small data=kvasir model=p4unet_small,unet_small trainer.max_epochs=60
 python train.py -m experiment=deck_small data=cvc model=p4unet_small,unet_small trainer.max_epochs=60 \
     data.split_file=docs/results/splits/neighbours-unseen.json
+python train.py -m experiment=deck_small data=cvc model=lieunet_small trainer.max_epochs=60

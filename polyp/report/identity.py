@@ -14,6 +14,8 @@ NOT_OF_THE_SYSTEM = (
     "name",
     "seed",
     "resume",
+    "init_from_seen",
+    "logit_channels",  # follows from the task
     "evaluation.",
     "metrics",
     "test_sets",
@@ -59,6 +61,7 @@ def identity_key(run: Run, without: Collection[str] = ()) -> tuple:
 
 def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
     """A flat config with the options that are newer than the run, at their defaults."""
+    config = {"task._target_": "polyp.tasks.Binary", **config}
     filled = dict(config)
     for key, target in config.items():
         if key.endswith("_target_") and str(target).startswith("polyp."):

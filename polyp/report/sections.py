@@ -12,7 +12,7 @@ from polyp.names import dataset_name
 from polyp.report.folds import describe_folds, fold_of_images, pool_folds
 from polyp.report.identity import digest
 from polyp.report.run import Run
-from polyp.report.systems import Grouping, System, group
+from polyp.report.systems import Grouping, System, group, newest
 
 SPLITS = {
     "random": "random split by image",
@@ -116,6 +116,7 @@ def _images_as(run: Run) -> tuple:
 
 
 def _section(runs: list[Run], slugs: set[str]) -> tuple[Section, list[tuple[Run, str]]]:
+    runs, skipped = newest(runs)
     first = runs[0]
     angles = [angle for angle in first.angles if all(angle in run.angles for run in runs)]
     if not turning(angles).any():
@@ -145,7 +146,7 @@ def _section(runs: list[Run], slugs: set[str]) -> tuple[Section, list[tuple[Run,
     notes = _notes(runs, grouping, angles, units)
     fold_of = fold_of_images(first)
     folds = [fold_of[image] for image in first.images] if len(set(fold_of.values())) > 1 else []
-    return Section(title, slug, grouping.systems, notes, units, folds), grouping.skipped
+    return Section(title, slug, grouping.systems, notes, units, folds), skipped
 
 
 def _notes(runs: list[Run], grouping: Grouping, angles: list[float], units: list[str]) -> list[str]:

@@ -147,26 +147,32 @@ def _degenerate(run: Run) -> bool:
 @dataclass(frozen=True)
 class Grouping:
     """systems: sorted by test Dice, the best first. usual: the options that most systems have and
-    labels do not show, {key: value}. skipped: runs that are in no system, with the reason."""
+    labels do not show, {key: value}."""
 
     systems: list[System]
     usual: dict[str, str]
-    skipped: list[tuple[Run, str]]
+
+
+def newest(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
+    """Of runs with the same system and seed the newest; and the others, with the reason."""
+    found: dict[tuple, Run] = {}
+    skipped = []
+    for run in sorted(runs, key=lambda run: (run.started, str(run.folder))):
+        key = identity_key(run), run.seed
+        if key in found:
+            reason = f"the same system and seed {run.seed} as {run.folder}, which is newer"
+            skipped.append((found[key], reason))
+        found[key] = run
+    kept = {id(run) for run in found.values()}
+    return [run for run in runs if id(run) in kept], skipped
 
 
 def group(runs: Sequence[Run]) -> Grouping:
-    """Groups runs into systems. Of two runs with the same system and seed the later one counts."""
-    runs = sorted(runs, key=lambda run: (run.started, str(run.folder)))
-    groups: dict[tuple, dict[int, Run]] = defaultdict(dict)
-    skipped = []
-    for run in runs:
-        by_seed = groups[identity_key(run)]
-        if run.seed in by_seed:
-            reason = f"the same system and seed {run.seed} as {run.folder}, which is newer"
-            skipped.append((by_seed[run.seed], reason))
-        by_seed[run.seed] = run
-
-    by_system = [[by_seed[seed] for seed in sorted(by_seed)] for by_seed in groups.values()]
+    """Groups runs, of which no two have the same system and seed, into systems."""
+    groups: dict[tuple, list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.seed):
+        groups[identity_key(run)].append(run)
+    by_system = list(groups.values())
     first = [same[0] for same in by_system]
     differences, usual = _differences(first)
     labels = _labels(
@@ -177,7 +183,7 @@ def group(runs: Sequence[Run]) -> Grouping:
         for label, same, own in zip(labels, by_system, differences, strict=True)
     ]
     systems.sort(key=lambda system: (-system.dice.mean(), system.label))
-    return Grouping(systems, usual, skipped)
+    return Grouping(systems, usual)
 
 
 def _unshown(differing: dict[str, str], usual: dict[str, str], label: str) -> dict[str, str]:

@@ -75,6 +75,18 @@ def test_only_angles_in_common_are_compared_and_that_is_said(sections):
         assert np.array_equal(system.values("consistency")[0], system.consistency[:, 1])
 
 
+def test_the_later_of_two_runs_with_one_seed_counts(write_run):
+    """The earlier one is skipped, and its angles are not needed."""
+    later = write_run("later", started="2026-02-02", angles=[0, 30, 90])
+    earlier = write_run("earlier", started="2026-01-01", angles=[0, 45])
+    (section,), ((skipped, reason),) = make_sections([read_run(later), read_run(earlier)])
+    (system,) = section.systems
+    assert [run.folder for run in system.runs] == [later]
+    assert section.angles == [0, 30, 90]
+    assert skipped.folder == earlier
+    assert reason == f"the same system and seed 0 as {later}, which is newer"
+
+
 def test_sweeps_without_a_common_angle_are_refused(sections):
     with pytest.raises(UserError, match="no angle in common"):
         sections({}, {"model": "p4unet", "angles": [0, 30]})

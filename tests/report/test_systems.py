@@ -57,6 +57,15 @@ def test_an_option_that_a_run_lacks_has_its_default(grouped):
     assert {tuple(system.seeds) for system in grouping.systems} == {(0, 1), (2,), (3,)}
 
 
+def test_a_run_from_before_tasks_has_a_binary_one(grouped):
+    later = {"task._target_": "polyp.tasks.Binary", "logit_channels": 1, "init_from_seen": False}
+    several = {**later, "task._target_": "polyp.tasks.Multiclass", "logit_channels": 3}
+    runs = [{}, {"seed": 1, "config": later}, {"seed": 2, "config": several}]
+    grouping = grouped(*runs)
+    assert {tuple(system.seeds) for system in grouping.systems} == {(0, 1), (2,)}
+    assert labels(grouping) == {"plain U-Net", "plain U-Net task=Multiclass"}
+
+
 def test_models_are_called_by_their_name_alone(grouped):
     widths = {"model.widths": [2, 4]}
     assert labels(grouped({}, {"model": "p4unet", "config": widths})) == {"plain U-Net", "p4 U-Net"}
@@ -153,16 +162,6 @@ def test_labels_are_unique_whatever_the_differences(grouped):
     long = ["x" * 50 + str(i) for i in range(3)]
     grouping = grouped(*[{"config": {"model.weights": name}} for name in long])
     assert len(labels(grouping)) == 3
-
-
-def test_the_later_of_two_runs_with_one_seed_counts(grouped):
-    grouping = grouped({"started": "2026-02-02"}, {"started": "2026-01-01"})
-    ((skipped, reason),) = grouping.skipped
-    (system,) = grouping.systems
-    assert skipped.folder.name == "1"
-    assert [run.folder.name for run in system.runs] == ["0"]
-    assert str(system.first.folder) in reason
-    assert "seed 0" in reason
 
 
 def test_scores_are_averaged_over_seeds_and_the_best_system_comes_first(grouped):
