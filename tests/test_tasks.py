@@ -26,6 +26,7 @@ def test_multiclass():
     logits = torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 4.0]]).T.view(1, 3, 1, 3)
     masks = task.masks(logits)
     assert masks[0, :, 0].tolist() == [[False, True, False], [False, False, True]]
+    assert not task.masks(torch.zeros(1, 3, 4, 4)).any()
     probabilities = task.probabilities(logits)
     assert probabilities.shape == (1, 2, 1, 3)
     assert torch.equal(probabilities, logits.softmax(1)[:, 1:])

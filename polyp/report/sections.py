@@ -116,8 +116,9 @@ def _images_as(run: Run) -> tuple:
 
 
 def _section(runs: list[Run], slugs: set[str]) -> tuple[Section, list[tuple[Run, str]]]:
-    runs, skipped = newest(runs)
-    first = runs[0]
+    kept, skipped = newest(runs)
+    first = next(run for run in runs if any(run is each for each in kept))
+    runs = kept
     angles = [angle for angle in first.angles if all(angle in run.angles for run in runs)]
     if not turning(angles).any():
         raise UserError(

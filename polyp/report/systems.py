@@ -154,27 +154,23 @@ class Grouping:
 
 
 def newest(runs: Sequence[Run]) -> tuple[list[Run], list[tuple[Run, str]]]:
-    """Of runs with the same system and seed the newest; and the others, with the reason."""
+    """Of runs with the same system and seed the newest, in the order in which each system was first
+    run; and the others, with the reason."""
     found: dict[tuple, Run] = {}
     skipped = []
-    for run in sorted(runs, key=_age):
+    for run in sorted(runs, key=lambda run: (run.started, str(run.folder))):
         key = identity_key(run), run.seed
         if key in found:
             reason = f"the same system and seed {run.seed} as {run.folder}, which is newer"
             skipped.append((found[key], reason))
         found[key] = run
-    kept = {id(run) for run in found.values()}
-    return [run for run in runs if id(run) in kept], skipped
-
-
-def _age(run: Run) -> tuple[str, str]:
-    return run.started, str(run.folder)
+    return list(found.values()), skipped
 
 
 def group(runs: Sequence[Run]) -> Grouping:
     """Groups runs, of which no two have the same system and seed, into systems."""
     groups: dict[tuple, list[Run]] = defaultdict(list)
-    for run in sorted(runs, key=_age):
+    for run in runs:
         groups[identity_key(run)].append(run)
     by_system = [sorted(same, key=lambda run: run.seed) for same in groups.values()]
     first = [same[0] for same in by_system]

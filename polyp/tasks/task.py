@@ -90,7 +90,10 @@ class Binary(Task):
 
 
 class Multiclass(Task):
-    """Classes that exclude each other: a logit per class, whose softmax is the probability."""
+    """Classes that exclude each other: a logit per class, whose softmax is the probability.
+
+    A pixel is of the most probable class. The background wins ties, in spite of rounding.
+    """
 
     def __init__(self, classes: Classes):
         super().__init__(classes)
@@ -100,6 +103,6 @@ class Multiclass(Task):
         return functional.softmax(logits, dim=1)[:, 1:]
 
     def decide(self, probabilities: Tensor) -> Tensor:
-        background = 1 - probabilities.sum(dim=1, keepdim=True)
+        background = 1 - probabilities.sum(dim=1, keepdim=True) + 1e-6
         all_classes = torch.cat([background, probabilities], dim=1)
         return self.one_hot(all_classes.argmax(dim=1, keepdim=True))

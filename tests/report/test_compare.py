@@ -425,8 +425,8 @@ def edit_json(**values):
         (change("split.json", lambda text: '{"train": []}'), "split.json: not lists"),
         (change("split.json", edit_json(test=["a"])), "scores.csv: has other images"),
         (
-            change("scores.csv", lambda text: text.replace("iou", "jaccard")),
-            "the column iou is missing",
+            change("scores.csv", lambda text: text.replace("polyp_area", "area")),
+            "the column polyp_area is missing",
         ),
         (change("scores.csv", lambda text: ""), "scores.csv: cannot be read"),
         (change("scores.csv", lambda text: text.splitlines()[0]), "has no rows"),
