@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from polyp.deploy.network import Trained, logits_of, ordinary
-from polyp.evaluation import dice, evaluation_mode
+from polyp.evaluation import evaluation_mode
+from polyp.evaluation.sweep import consistency
 from polyp.geometry import disc, from_square, rotate_image, rotate_mask, to_square
 
 
@@ -152,10 +153,7 @@ class Predictor:
         values = []
         for angle, found in zip(self.angles, masks[1:, None], strict=True):
             expected, region = rotate_mask(masks[:1], angle), inside & rotate_mask(valid, angle)
-            empty = ~((expected | found) & region).any(dim=(2, 3))
-            full = (expected & found | ~region).all(dim=(2, 3))
-            value = dice(expected, found, region).numpy()
-            values.append(np.where((empty | full).cpu().numpy(), np.nan, value)[0])
+            values.append(consistency(expected, found, region)[0].numpy())
         return [_mean(column[~np.isnan(column)]) for column in np.stack(values, axis=1)]
 
 

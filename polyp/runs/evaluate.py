@@ -18,13 +18,13 @@ from polyp.errors import UserError
 from polyp.evaluation.metrics import Dice, IoU, Metric, Precision, Recall
 from polyp.names import dataset_name, system_name
 from polyp.runs.folder import TABLES, RunFolder
-from polyp.runs.identity import Identity, data_identity, identity_of
+from polyp.runs.identity import Identity, data_identity
 from polyp.runs.loading import (
     build,
     choose_device,
+    load_identity,
     load_model,
     load_task,
-    read_checkpoint,
     use_split,
 )
 from polyp.runs.measure import EvaluationOptions, log_summary, measure
@@ -61,7 +61,7 @@ def evaluate_run(options: DictConfig, data_choice: str | None, named: set[str]) 
     trained_on = saved.choices["data"]
     data_choice = data_choice or trained_on
     model = load_model(saved)
-    identity = identity_of(read_checkpoint(saved.best))
+    identity = load_identity(saved)
     config, own_split = _config(saved, options, data_choice, named, identity)
     evaluation = EvaluationOptions.of(config)
     output = _output(options.output, saved, data_choice)

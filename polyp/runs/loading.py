@@ -12,6 +12,7 @@ from torch import nn
 from polyp.errors import UserError
 from polyp.layers import LayerFamily
 from polyp.runs.folder import RunFolder
+from polyp.runs.identity import Identity, identity_of
 from polyp.tasks import Binary, Task
 
 # The Lightning module that is trained, polyp.training.Segmentation, holds the network as `model`.
@@ -83,6 +84,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             ) from error
         raise UserError(f"{path}: not a checkpoint of a run, or damaged") from error
     return checkpoint
+
+
+def load_identity(run: RunFolder) -> Identity | None:
+    """The identity of a run; None if it is of an early version."""
+    return identity_of(read_checkpoint(run.best))
 
 
 def put_weights(model: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:

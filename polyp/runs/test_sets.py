@@ -106,6 +106,24 @@ def warn_of_seen(test_sets: Iterable[TestSet], identity: Identity | None) -> Non
             )
 
 
+def warn_of_shared_groups(data: DataModule) -> None:
+    """Logs a warning if groups, such as patients, are in the training and in the test set."""
+    assert data.prepared is not None  # after `setup`
+    samples = data.prepared.samples
+    group = {sample.id: sample.group for sample in samples if sample.group}
+    trained = {group[id] for id in data.ids["train"] if id in group}
+    shared = sum(group.get(id) in trained for id in data.ids["test"])
+    if shared:
+        remedy = "; data.split=sequence or data.fold=1/5 separates them"
+        log.warning(
+            "%d of %d test images have other images of their group (sequence, patient or centre) "
+            "in the training set, so that scores are too high%s",
+            shared,
+            len(data.ids["test"]),
+            remedy if len(group) == len(samples) else "",
+        )
+
+
 def warn_of_unknown(option: str) -> None:
     """Logs a warning that `option`, run=… or init_from=…, has no identity to search."""
     log.warning(

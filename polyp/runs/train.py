@@ -35,7 +35,13 @@ from polyp.runs.measure import EvaluationOptions, log_summary, measure, sweep_an
 from polyp.runs.processes import in_sweep
 from polyp.runs.provenance import gpu_name, provenance
 from polyp.runs.signals import prints_resume_hint
-from polyp.runs.test_sets import TestSet, make_test_sets, warn_of_seen, warn_of_unknown
+from polyp.runs.test_sets import (
+    TestSet,
+    make_test_sets,
+    warn_of_seen,
+    warn_of_shared_groups,
+    warn_of_unknown,
+)
 from polyp.runs.traces import release_logs
 from polyp.tasks import Task
 from polyp.training import (
@@ -94,7 +100,7 @@ def run(config: DictConfig, folder: Path, choices: dict[str, str]) -> float:
         ", ".join(f"{len(ids)} {part}" for part, ids in data.ids.items()),
     )
 
-    _warn_of_shared_groups(data)
+    warn_of_shared_groups(data)
     identity = make_identity(config, data)
     warn_of_seen(test_sets, identity)
     record = provenance(identity["data"])
@@ -259,23 +265,6 @@ def _let_threads_finish() -> None:
     They need the interpreter for it. If it ends before, the whole process aborts.
     """
     time.sleep(1)
-
-
-def _warn_of_shared_groups(data: LightningDataModule) -> None:
-    """Warns if groups, such as patients, are in the training and in the test set."""
-    samples = data.prepared.samples
-    group = {sample.id: sample.group for sample in samples if sample.group}
-    trained = {group[id] for id in data.ids["train"] if id in group}
-    shared = sum(group.get(id) in trained for id in data.ids["test"])
-    if shared:
-        remedy = "; data.split=sequence or data.fold=1/5 separates them"
-        log.warning(
-            "%d of %d test images have other images of their group (sequence, patient or centre) "
-            "in the training set, so that scores are too high%s",
-            shared,
-            len(data.ids["test"]),
-            remedy if len(group) == len(samples) else "",
-        )
 
 
 def _check_norms(model: nn.Module) -> None:

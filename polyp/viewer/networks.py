@@ -16,13 +16,12 @@ from polyp.models import collapse
 from polyp.names import system_name
 from polyp.runs.find import find_runs
 from polyp.runs.folder import RunFolder
-from polyp.runs.identity import identity_of
 from polyp.runs.loading import (
     build,
     choose_device,
+    load_identity,
     load_model,
     load_task,
-    read_checkpoint,
     use_split,
 )
 from polyp.runs.test_sets import OWN, TestSet
@@ -157,7 +156,7 @@ def shared_test_set(runs: Sequence[RunFolder], root: str | None) -> TestSet:
 
 def _test_images(run: RunFolder) -> dict[str, str] | None:
     """The digest of each test image, by id; None for runs of early versions."""
-    identity = identity_of(read_checkpoint(run.best))
+    identity = load_identity(run)
     return None if identity is None else identity["split"]["test"]
 
 
